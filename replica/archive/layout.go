@@ -1,0 +1,211 @@
+package archive
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"tidemark/snapshot/block"
+	"tidemark/snapshot/state"
+	"tidemark/storage"
+	"tidemark/wal"
+	"tidemark/wal/segment"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrNoReplica says that the bucket's prefix holds no replica.
+	ErrNoReplica = errors.New("no replica here")
+	// ErrFenced says that another writer has advanced the replica: an object
+	// that was to be written next is there, and is not ours.
+	ErrFenced = errors.New("another writer has advanced this replica")
+	// ErrBroken says that the history does not hold together: an object that
+	// must be there is missing, is another replica's, or does not continue the
+	// one before it.
+	ErrBroken = errors.New("the replica's history is broken")
+)
+
+const (
+	metaKey        = "tidemark.json"
+	logPrefix      = "log/"
+	segmentSuffix  = ".seg"
+	snapshotPrefix = "snapshot/"
+	snapshotSuffix = ".snap"
+	formatVersion  = 1
+	maxMetaSize    = 64 << 10
+)
+
+// Meta is what tidemark.json says.
+type Meta struct {
+	// Format is the layout's version.
+	Format int
+	// Replica names the replica; all its objects repeat it.
+	Replica segment.ReplicaID
+	// PageSize is the database's.
+	PageSize wal.PageSize
+	// Created is when the replica was.
+	Created time.Time
+}
+
+type metaFile struct {
+	Format   int       `json:"format"`
+	Replica  string    `json:"replica"`
+	PageSize uint32    `json:"page_size"`
+	Created  time.Time `json:"created"`
+}
+
+// SegmentKey is the key of the segment whose first commit is given.
+func SegmentKey(first state.TXID) string { return logPrefix + first.Hex() + segmentSuffix }
+
+// SnapshotKey is the key of the snapshot of a commit.
+func SnapshotKey(id, base state.TXID) string {
+	return snapshotPrefix + id.Hex() + "-" + base.Hex() + snapshotSuffix
+}
+
+// Segment is a segment as the listing shows it. Its last commit is the one
+// before the next segment's first.
+type Segment struct {
+	First state.TXID
+	Size  int64
+}
+
+// Key is the segment's.
+func (s Segment) Key() string { return SegmentKey(s.First) }
+
+// Snapshot is a snapshot as the listing shows it.
+type Snapshot struct {
+	TXID, Base state.TXID
+	Size       int64
+}
+
+// Key is the snapshot's.
+func (s Snapshot) Key() string { return SnapshotKey(s.TXID, s.Base) }
+
+// Listing is what a replica holds, each kind in ascending order.
+type Listing struct {
+	Segments  []Segment
+	Snapshots []Snapshot
+	meta      bool
+}
+
+// add files one object of the bucket's listing.
+func (l *Listing) add(o storage.Info) {
+	if o.Key == metaKey {
+		l.meta = true
+	}
+	if name, ok := cut(o.Key, logPrefix, segmentSuffix); ok {
+		if id, err := state.ParseHex(name); err == nil && id != 0 {
+			l.Segments = append(l.Segments, Segment{First: id, Size: o.Size})
+		}
+	}
+	if name, ok := cut(o.Key, snapshotPrefix, snapshotSuffix); ok {
+		at, base, _ := strings.Cut(name, "-")
+		id, err1 := state.ParseHex(at)
+		from, err2 := state.ParseHex(base)
+		if err1 == nil && err2 == nil && id > from {
+			l.Snapshots = append(l.Snapshots, Snapshot{TXID: id, Base: from, Size: o.Size})
+		}
+	}
+}
+
+func cut(key, prefix, suffix string) (string, bool) {
+	name, ok := strings.CutPrefix(key, prefix)
+	if !ok {
+		return "", false
+	}
+	return strings.CutSuffix(name, suffix)
+}
+
+// Archive is a replica in a bucket as it was when it was opened. Reading it is
+// safe for concurrent use, adding to it is not.
+type Archive struct {
+	bucket  storage.Bucket
+	meta    Meta
+	listing Listing
+}
+
+// Open reads what a replica is and what it holds, with one List and one Get.
+// ErrNoReplica says that there is none.
+func Open(ctx context.Context, b storage.Bucket) (*Archive, error) {
+	a := &Archive{bucket: b}
+	err := b.List(ctx, "", "", func(o storage.Info) error {
+		a.listing.add(o)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list replica: %w", err)
+	}
+	if !a.listing.meta {
+		if n := len(a.listing.Segments) + len(a.listing.Snapshots); n > 0 {
+			return nil, fmt.Errorf("%w: %s is missing beside %d objects of a replica", ErrBroken, metaKey, n)
+		}
+		return nil, fmt.Errorf("%w: there is no %s", ErrNoReplica, metaKey)
+	}
+	if a.meta, err = readMeta(ctx, b); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func readMeta(ctx context.Context, b storage.Bucket) (Meta, error) {
+	r, err := b.Get(ctx, metaKey, 0, maxMetaSize)
+	if err != nil {
+		return Meta{}, fmt.Errorf("read %s: %w", metaKey, err)
+	}
+	raw, err := io.ReadAll(r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return Meta{}, fmt.Errorf("read %s: %w", metaKey, err)
+	}
+	var f metaFile
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return Meta{}, fmt.Errorf("read %s: %w: %w", metaKey, block.ErrCorrupt, err)
+	}
+	if f.Format != formatVersion {
+		return Meta{}, fmt.Errorf("read %s: %w %d, this program reads %d", metaKey, block.ErrVersion, f.Format, formatVersion)
+	}
+	id, err := hex.DecodeString(f.Replica)
+	if err != nil || len(id) != len(segment.ReplicaID{}) || !wal.PageSize(f.PageSize).Valid() {
+		return Meta{}, fmt.Errorf("read %s: %w", metaKey, block.ErrCorrupt)
+	}
+	return Meta{Format: f.Format, Replica: segment.ReplicaID(id), PageSize: wal.PageSize(f.PageSize), Created: f.Created}, nil
+}
+
+// Create makes a replica where there is none. ErrFenced says that somebody else
+// did so at the same time.
+func Create(ctx context.Context, b storage.Bucket, size wal.PageSize, now time.Time) (*Archive, error) {
+	m := Meta{Format: formatVersion, PageSize: size, Created: now.UTC().Truncate(time.Millisecond)}
+	_, _ = rand.Read(m.Replica[:]) // never fails
+	raw, err := json.Marshal(metaFile{Format: m.Format, Replica: m.Replica.String(), PageSize: uint32(size), Created: m.Created})
+	if err != nil {
+		return nil, fmt.Errorf("create replica: %w", err)
+	}
+	raw = append(raw, '\n')
+	a := &Archive{bucket: b, meta: m}
+	if err := a.putOnce(ctx, metaKey, bytesBody(raw)); err != nil {
+		return nil, fmt.Errorf("create replica: %w", err)
+	}
+	return a, nil
+}
+
+// Meta is what the replica is.
+func (a *Archive) Meta() Meta { return a.meta }
+
+// Listing is what the replica held when it was opened. It must not be changed.
+func (a *Archive) Listing() Listing { return a.listing }
+
+// newestSnapshot is the last full snapshot at or before a commit.
+func (l Listing) newestSnapshot(id state.TXID) (Snapshot, bool) {
+	for _, s := range slices.Backward(l.Snapshots) {
+		if s.Base == 0 && s.TXID <= id {
+			return s, true
+		}
+	}
+	return Snapshot{}, false
+}

@@ -1,0 +1,183 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"tidemark/snapshot"
+	"tidemark/snapshot/state"
+	"tidemark/storage"
+	"tidemark/wal/segment"
+)
+
+// Object reads ranges of one object of a bucket as an io.ReaderAt, one Get a
+// read. It carries its context, since io.ReaderAt has no room for one.
+type Object struct {
+	ctx    context.Context //nolint:containedctx // io.ReaderAt takes none
+	bucket storage.Bucket
+	key    string
+	size   int64
+}
+
+// NewObject gives the object under the key, whose size must be known.
+func NewObject(ctx context.Context, b storage.Bucket, key string, size int64) *Object {
+	return &Object{ctx: ctx, bucket: b, key: key, size: size}
+}
+
+// ReadAt reads a range with one Get.
+func (o *Object) ReadAt(p []byte, off int64) (int, error) {
+	r, err := o.bucket.Get(o.ctx, o.key, off, int64(len(p)))
+	if err != nil {
+		return 0, err //nolint:wrapcheck // backends name the key
+	}
+	n, err := io.ReadFull(r, p)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return n, errors.Join(err, r.Close())
+}
+
+// Index reads a segment's index and checks that the segment is this replica's.
+func (a *Archive) Index(ctx context.Context, s Segment) (segment.Header, *segment.Index, error) {
+	h, x, err := segment.ReadIndex(NewObject(ctx, a.bucket, s.Key(), s.Size), s.Size)
+	if err != nil {
+		return h, nil, fmt.Errorf("read index of %s: %w", s.Key(), err)
+	}
+	return h, x, a.owns(s.Key(), h.Replica, h.First, s.First)
+}
+
+// SegmentHeader reads a segment's header only.
+func (a *Archive) SegmentHeader(ctx context.Context, s Segment) (segment.Header, error) {
+	b, err := a.head(ctx, s.Key(), segment.HeaderSize)
+	if err != nil {
+		return segment.Header{}, err
+	}
+	h, err := segment.ParseHeader(b)
+	if err != nil {
+		return h, fmt.Errorf("read header of %s: %w", s.Key(), err)
+	}
+	return h, a.owns(s.Key(), h.Replica, h.First, s.First)
+}
+
+// SnapshotHeader reads a snapshot's header only.
+func (a *Archive) SnapshotHeader(ctx context.Context, s Snapshot) (snapshot.Header, error) {
+	b, err := a.head(ctx, s.Key(), snapshot.HeaderSize)
+	if err != nil {
+		return snapshot.Header{}, err
+	}
+	h, err := snapshot.ReadHeader(b)
+	if err != nil {
+		return h, fmt.Errorf("read header of %s: %w", s.Key(), err)
+	}
+	return h, a.owns(s.Key(), h.Replica, h.TXID, s.TXID)
+}
+
+// Snapshot opens a snapshot for reading in ranges.
+func (a *Archive) Snapshot(ctx context.Context, s Snapshot) (*snapshot.Reader, error) {
+	r, err := snapshot.Open(NewObject(ctx, a.bucket, s.Key(), s.Size), s.Size)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", s.Key(), err)
+	}
+	return r, a.owns(s.Key(), r.Header().Replica, r.Header().TXID, s.TXID)
+}
+
+// Bucket is where the replica lies.
+func (a *Archive) Bucket() storage.Bucket { return a.bucket }
+
+func (a *Archive) head(ctx context.Context, key string, n int) ([]byte, error) {
+	b := make([]byte, n)
+	got, err := NewObject(ctx, a.bucket, key, int64(n)).ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read header of %s: %w", key, err)
+	}
+	return b[:got], nil
+}
+
+// owns checks that an object is what its key and its place say.
+func (a *Archive) owns(key string, id segment.ReplicaID, has, want state.TXID) error {
+	if id != a.meta.Replica {
+		return fmt.Errorf("%w: %s belongs to replica %v, this is %v", ErrBroken, key, id, a.meta.Replica)
+	}
+	if has != want {
+		return fmt.Errorf("%w: %s holds TXID %v", ErrBroken, key, has)
+	}
+	return nil
+}
+
+// Head is the newest state of the archive.
+type Head struct {
+	// Last is the newest commit's TXID; 0: the archive holds no state yet.
+	Last state.TXID
+	// Checksum and Pages are the state after it.
+	Checksum state.Checksum
+	Pages    uint32
+	// Commit is the newest commit as the log shows it.
+	Commit Commit
+}
+
+// Head reads what the newest commit is. It takes a read or two.
+func (a *Archive) Head(ctx context.Context) (Head, error) {
+	if n := len(a.listing.Segments); n > 0 {
+		_, x, err := a.Index(ctx, a.listing.Segments[n-1])
+		if err != nil {
+			return Head{}, err
+		}
+		t := x.Trailer
+		return Head{Last: t.Last, Checksum: t.After, Pages: t.PagesAfter, Commit: Commit{TXID: t.Last, Time: t.Time}}, nil
+	}
+	s, ok := a.listing.newestSnapshot(^state.TXID(0))
+	if !ok {
+		return Head{}, nil
+	}
+	r, err := a.Snapshot(ctx, s)
+	if err != nil {
+		return Head{}, err
+	}
+	return Head{
+		Last: s.TXID, Checksum: r.Checksum(), Pages: r.Header().Pages,
+		Commit: snapshotCommit(r.Header(), s),
+	}, nil
+}
+
+// Table gives the page sums of the state after a commit at which a segment ends,
+// or the newest if to is 0. It rolls forward by the segments' indexes: from base,
+// which are those after the commit at, or from the newest snapshot if base is
+// nil. base is changed.
+func (a *Archive) Table(ctx context.Context, at state.TXID, base *state.Table, to state.TXID) (*state.Table, error) {
+	if to == 0 {
+		to = ^state.TXID(0)
+	}
+	if base == nil {
+		s, ok := a.listing.newestSnapshot(to)
+		if !ok {
+			return nil, fmt.Errorf("%w: it has no snapshot", ErrBroken)
+		}
+		r, err := a.Snapshot(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if base, err = r.Table(); err != nil {
+			return nil, fmt.Errorf("read page sums of %s: %w", s.Key(), err)
+		}
+		at = s.TXID
+	}
+	for _, s := range a.listing.Segments {
+		if s.First <= at || s.First > to {
+			continue
+		}
+		if s.First != at+1 {
+			return nil, fmt.Errorf("%w: no segment begins at TXID %v", ErrBroken, at+1)
+		}
+		h, x, err := a.Index(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if err := x.Apply(h, base); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrBroken, s.Key(), err)
+		}
+		at = x.Trailer.Last
+	}
+	return base, nil
+}

@@ -1,0 +1,298 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"tidemark/replica/archive"
+	"tidemark/replica/local"
+	"tidemark/replica/source"
+	"tidemark/snapshot/state"
+	"tidemark/wal"
+	"tidemark/wal/segment"
+)
+
+const (
+	// maxSegment is the stored size at which a segment is sealed before its
+	// time. A single transaction can exceed it.
+	maxSegment = 64 << 20
+	// sumsEvery is how often the page sums are saved. After a crash they are
+	// rolled forward by the indexes of the segments since.
+	sumsEvery = 5 * time.Minute
+)
+
+// engine follows one database. All but ship is used by one goroutine.
+type engine struct {
+	opts  Options
+	log   *slog.Logger
+	db    *source.DB
+	dir   *local.Dir
+	arch  *archive.Archive
+	ship  *shipper
+	watch watcher
+
+	// table and head are the state after the last commit that was read.
+	table *state.Table
+	head  segment.Commit
+	tail  tail
+	seg   *openSegment
+	cache pageCache
+	// seen holds the times at which commits were seen that are yet to be read.
+	seen []time.Time
+
+	handed    bool // the WAL is handed off completely and has not moved since
+	nextHand  time.Time
+	handDelay time.Duration
+	sumsSaved time.Time
+}
+
+// tail is the place up to which the WAL has been read, over its restarts.
+type tail struct {
+	src    io.ReaderAt
+	reader *wal.Reader // nil: the WAL has had no header yet
+	// sealed is the end of the WAL when it was attached to or handed off. If
+	// the WAL restarts, it restarts from there: see package source.
+	sealed wal.Position
+}
+
+// errGap says that the WAL restarted although it had not been read to its end.
+var errGap = errors.New("the WAL restarted before it was read")
+
+func (t *tail) position() wal.Position {
+	if t.reader == nil {
+		return wal.Position{}
+	}
+	return t.reader.Position()
+}
+
+// renew looks whether the WAL has restarted, and moves to the new generation.
+func (t *tail) renew() (restarted bool, err error) {
+	h, err := wal.ReadHeader(t.src)
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, wal.ErrHeader):
+		return false, nil // truncated to nothing, or being written
+	case err != nil:
+		return false, err //nolint:wrapcheck // says it all
+	case t.reader != nil && t.reader.Header().Salts == h.Salts:
+		return false, nil
+	case t.position() != t.sealed:
+		return false, fmt.Errorf("%w: read to %v of %v", errGap, t.position(), t.sealed)
+	}
+	t.reader = wal.NewReader(t.src, h, h.Start())
+	return true, nil
+}
+
+// next finds the next commit, or io.EOF.
+func (t *tail) next() (wal.Commit, error) {
+	if t.reader == nil {
+		return wal.Commit{}, io.EOF
+	}
+	return t.reader.Next() //nolint:wrapcheck // says it all
+}
+
+// openSegment is the segment that is being written.
+type openSegment struct {
+	file  *os.File
+	w     *segment.Writer
+	began time.Time
+	// touched lists the pages since the last hand-off, some more than once.
+	touched []wal.PageNo
+}
+
+// Read reads every commit that the WAL holds now into the open segment.
+func (e *engine) Read() error {
+	_, err := e.read()
+	return err
+}
+
+// read does so and tells how many there were.
+func (e *engine) read() (n int, err error) {
+	restarted, err := e.tail.renew()
+	if err != nil {
+		return 0, err
+	}
+	if restarted {
+		// Until now the WAL stood still, so everything was secured by the
+		// hand-off. From here on the new generation can prove itself.
+		e.handed = false
+		if err := e.remember(false); err != nil {
+			return 0, err
+		}
+	}
+	for {
+		c, err := e.tail.next()
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err //nolint:wrapcheck // says it all
+		}
+		n++
+		if err := e.take(c); err != nil {
+			return n, err
+		}
+		if e.seg.w.Stored() > maxSegment {
+			if err := e.seal(); err != nil {
+				return n, err
+			}
+		}
+	}
+}
+
+// Secure reads to the end of the WAL and leaves nothing in memory only. It runs
+// under the write lock, so there is no open transaction.
+func (e *engine) Secure() (uint32, error) {
+	if e.tail.reader != nil {
+		e.tail.reader.Rewind()
+	}
+	if _, err := e.read(); err != nil {
+		return 0, err
+	}
+	if e.seg != nil {
+		if err := errors.Join(e.seg.w.Flush(), e.appendPartSums()); err != nil {
+			return 0, err
+		}
+	}
+	e.tail.sealed = e.tail.position()
+	return e.tail.sealed.Frame, e.remember(false)
+}
+
+// remember saves the position: all commits before it are in the archive or, at
+// least in the operating system's hands, in the spool. The caller has seen to
+// that.
+func (e *engine) remember(durably bool) error {
+	return e.dir.Save(local.State{ //nolint:wrapcheck // says it all
+		Replica: e.arch.Meta().Replica, TXID: e.head.TXID, Checksum: e.table.Checksum(), Pages: e.table.Len(),
+		Time: e.head.Time, Position: e.tail.position(),
+	}, durably)
+}
+
+// take adds a commit of the WAL to the open segment and to the state.
+func (e *engine) take(c wal.Commit) error {
+	now := time.Now()
+	if len(e.seen) > 0 {
+		now, e.seen = e.seen[0], e.seen[1:]
+	}
+	if err := e.begin(now); err != nil {
+		return err
+	}
+	for f, err := range e.tail.reader.Frames() {
+		if err != nil {
+			return err //nolint:wrapcheck // says it all
+		}
+		if uint32(f.Page) > c.Pages {
+			continue // spilled early, and not part of the database in the end
+		}
+		if err := e.frame(f); err != nil {
+			return err
+		}
+	}
+	return e.commit(segment.Commit{Time: now, Pages: c.Pages})
+}
+
+// frame adds a page's new image.
+func (e *engine) frame(f wal.Frame) error {
+	sum := state.SumPage(f.Page, f.Image)
+	err := e.cache.swap(f.Page, f.Image, e.table.At(f.Page), sum, func(prev []byte) error {
+		if prev == nil {
+			return e.seg.w.Full(f.Page, f.Image) //nolint:wrapcheck // says it all
+		}
+		return e.seg.w.Delta(f.Page, f.Image, prev) //nolint:wrapcheck // says it all
+	})
+	if err != nil {
+		return err
+	}
+	e.table.Set(f.Page, sum)
+	e.seg.touched = append(e.seg.touched, f.Page)
+	return nil
+}
+
+// commit ends a transaction in the open segment.
+func (e *engine) commit(c segment.Commit) error {
+	if c.Pages < e.table.Len() {
+		e.cache.truncate(wal.PageNo(c.Pages))
+	}
+	e.table.Resize(c.Pages)
+	c.After = e.table.Checksum()
+	id, err := e.seg.w.Commit(c)
+	if err != nil {
+		return err //nolint:wrapcheck // says it all
+	}
+	if c.Time.Before(e.head.Time) {
+		c.Time = e.head.Time
+	}
+	c.TXID = id
+	e.head = c
+	return nil
+}
+
+// begin makes sure that there is an open segment.
+func (e *engine) begin(now time.Time) error {
+	if e.seg != nil {
+		return nil
+	}
+	if now.Before(e.head.Time) {
+		now = e.head.Time // commit times never decrease
+	}
+	first := e.head.TXID + 1
+	if err := e.removePartSums(first); err != nil { // of a segment that never was
+		return fmt.Errorf("begin segment: %w", err)
+	}
+	f, err := os.OpenFile(e.dir.PartPath(first), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("begin segment: %w", err)
+	}
+	w := segment.NewWriter(f, segment.Header{
+		PageSize: e.db.PageSize(), Replica: e.arch.Meta().Replica, First: first,
+		Before: e.table.Checksum(), PagesBefore: e.table.Len(), Time: now,
+	})
+	e.seg = &openSegment{file: f, w: w, began: time.Now()}
+	return nil
+}
+
+// seal closes the open segment and queues it. It is remembered before it gets
+// its final name: whichever of the two a crash leaves out, the other tells all.
+func (e *engine) seal() error {
+	s := e.seg
+	if s == nil {
+		return nil
+	}
+	t, err := s.w.Close(e.table.At)
+	if err = errors.Join(err, e.appendPartSums(), s.file.Close()); err != nil {
+		return err
+	}
+	e.seg = nil
+	if err := e.remember(false); err != nil {
+		return err
+	}
+	first := s.w.Header().First
+	err = os.Rename(e.dir.PartPath(first), e.dir.SpoolPath(first))
+	if err = errors.Join(err, e.removePartSums(first)); err != nil {
+		return fmt.Errorf("seal segment: %w", err)
+	}
+	e.ship.add(sealed{first: first, last: t.Last, commits: t.Commits, path: e.dir.SpoolPath(first)})
+	if time.Since(e.sumsSaved) >= sumsEvery {
+		return e.saveSums()
+	}
+	return nil
+}
+
+func (e *engine) saveSums() error {
+	e.sumsSaved = time.Now()
+	return e.dir.SaveSums(e.arch.Meta().Replica, e.head.TXID, e.table) //nolint:wrapcheck // says it all
+}
+
+// finish reads and seals what is left, and remembers where to go on.
+func (e *engine) finish() error {
+	if _, err := e.Secure(); err != nil {
+		return err
+	}
+	if err := e.seal(); err != nil {
+		return err
+	}
+	return errors.Join(e.remember(true), e.saveSums())
+}

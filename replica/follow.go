@@ -1,0 +1,125 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+const (
+	// pollWatched is how often the WAL is looked at although the system would
+	// tell of a change, pollBlind how often if it can't.
+	pollWatched = time.Second
+	pollBlind   = 50 * time.Millisecond
+	// handIdle is how long a short WAL may lie around before it is handed off
+	// all the same.
+	handIdle = time.Minute
+	// An incomplete hand-off is tried again after a delay between these.
+	minHandDelay = 100 * time.Millisecond
+	maxHandDelay = 5 * time.Second
+)
+
+// follow reads, hands off and seals until ctx ends.
+func (e *engine) follow(ctx context.Context) error {
+	e.nextHand = time.Now()
+	e.handDelay = minHandDelay
+	lastHand := time.Now()
+	for ctx.Err() == nil {
+		n, err := e.read()
+		if errors.Is(err, errGap) {
+			e.log.Error("lost track of the WAL", slog.Any("err", err))
+			err = e.reattach(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		if e.handOffDue(lastHand) {
+			if err := e.handOff(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+			lastHand = time.Now()
+		}
+		if e.sealDue() {
+			if err := e.seal(); err != nil {
+				return err
+			}
+		}
+		e.wait(ctx, n > 0)
+	}
+	return nil
+}
+
+// handOffDue decides whether to let the WAL restart.
+func (e *engine) handOffDue(last time.Time) bool {
+	pos := e.tail.position()
+	if e.handed && pos == e.tail.sealed || pos.Frame == 0 || time.Now().Before(e.nextHand) {
+		return false
+	}
+	return int(pos.Frame) >= e.opts.CheckpointPages || time.Since(last) >= handIdle
+}
+
+func (e *engine) handOff(ctx context.Context) error {
+	res, err := e.db.HandOff(ctx, e)
+	if err != nil {
+		return err //nolint:wrapcheck // says it all
+	}
+	e.handed = res.Complete
+	if res.Complete {
+		e.handDelay = minHandDelay
+	} else {
+		e.nextHand = time.Now().Add(e.handDelay)
+		e.handDelay = min(2*e.handDelay, maxHandDelay)
+	}
+	e.log.Debug("handed off the WAL", slog.Bool("complete", res.Complete),
+		slog.Uint64("frames", uint64(e.tail.sealed.Frame)), slog.Duration("locked", res.Locked))
+	return nil
+}
+
+// sealDue decides whether the open segment is to be uploaded. While an upload
+// is under way it goes on growing instead: one PUT takes it all.
+func (e *engine) sealDue() bool {
+	return e.seg != nil && time.Since(e.seg.began) >= e.opts.SyncInterval && e.ship.isIdle()
+}
+
+// wait returns when there may be something to do: at the next tick while
+// commits come, and else when the system tells of a change.
+func (e *engine) wait(ctx context.Context, busy bool) {
+	d := coalesce
+	if !busy {
+		d = e.idleFor()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	var changed <-chan struct{}
+	if busy {
+		e.watch.disarm()
+	} else if changed = e.watch.arm(e.db.WALPath()); changed == nil {
+		return // just armed: look once more before relying on it
+	}
+	var idle <-chan struct{}
+	if e.seg != nil {
+		idle = e.ship.idle
+	}
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-changed:
+		e.watch.disarm()
+	case <-idle:
+	}
+}
+
+// idleFor is how long nothing needs to be done unless the WAL changes.
+func (e *engine) idleFor() time.Duration {
+	d := pollWatched
+	if e.watch.blind {
+		d = pollBlind
+	}
+	if e.seg != nil {
+		if due := e.opts.SyncInterval - time.Since(e.seg.began); due > 0 || e.ship.isIdle() {
+			d = min(d, due)
+		}
+	}
+	return max(d, 0)
+}

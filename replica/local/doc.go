@@ -1,0 +1,16 @@
+// Package local is the directory that tidemark keeps beside a database: what it
+// must remember to resume, and the spool of commits that are not in storage
+// yet.
+//
+//	.<name>-tidemark/
+//	    lock          held while a tidemark replicates the database
+//	    state.json    the last position that is safe: in storage or in the spool
+//	    shipped.json  the newest segment that is known to be in storage
+//	    sums          page sums of the state after one commit
+//	    spool/<first TXID, 16 hex>.seg    a sealed segment, to be uploaded
+//	    spool/<first TXID, 16 hex>.part   the segment that is being written
+//	    spool/<first TXID, 16 hex>.sums   sums of the pages in it, as of the last hand-off
+//
+// Files are replaced atomically. Whatever is missing, torn or unreadable counts
+// as lost: the archive has it, and continuity is then proven by page sums.
+package local

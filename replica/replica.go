@@ -1,0 +1,184 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tidemark/replica/archive"
+	"tidemark/replica/local"
+	"tidemark/replica/source"
+	"tidemark/snapshot/state"
+	"tidemark/storage"
+)
+
+// Errors that callers branch on, beside those of package storage.
+var (
+	// ErrNotDatabase says that the file is no SQLite database, or an encrypted
+	// one.
+	ErrNotDatabase = source.ErrNotDatabase
+	// ErrRefused says that the database can't be followed, or not into this
+	// replica.
+	ErrRefused = source.ErrRefused
+	// ErrLocked says that another tidemark follows the database.
+	ErrLocked = local.ErrLocked
+	// ErrFenced says that another writer has advanced the replica.
+	ErrFenced = archive.ErrFenced
+)
+
+// The defaults of Options.
+const (
+	DefaultSyncInterval    = time.Second
+	DefaultCheckpointPages = 1000
+)
+
+// Options say what to replicate, where to, and how.
+type Options struct {
+	// Path is the database file. It must exist.
+	Path string
+	// Bucket is where the replica lives.
+	Bucket storage.Bucket
+	// Name is the replica's URL, for messages.
+	Name string
+	// StateDir is the directory for local state; empty is one beside the
+	// database, local.DefaultPath.
+	StateDir string
+	// SyncInterval is the time between uploads while there are commits; 0
+	// uploads each commit at once.
+	SyncInterval time.Duration
+	// CheckpointPages is the WAL's length, in frames, at which it is handed
+	// off. Less than 1 is the default.
+	CheckpointPages int
+	// KeepJournalMode refuses a database that is not in WAL mode. Without it
+	// such a database is switched.
+	KeepJournalMode bool
+	// Takeover continues a replica although nothing proves that this database
+	// descends from it: the difference is shipped as one commit.
+	Takeover bool
+	// Logger is told what happens; nil discards it.
+	Logger *slog.Logger
+	// Progress, if not nil, is told how much of the database the first
+	// snapshot has read. It is called from several goroutines.
+	Progress func(done, total int64)
+	// Ready, if not nil, is called once, when the database is pinned and its
+	// first snapshot is in the bucket.
+	Ready func()
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.CheckpointPages < 1 {
+		o.CheckpointPages = DefaultCheckpointPages
+	}
+	if o.Name == "" {
+		o.Name = "replica"
+	}
+	o.Logger = o.Logger.With(slog.String("db", o.Path), slog.String("replica", o.Name))
+	return o
+}
+
+// Report is what a run has shipped.
+type Report struct {
+	// TXID is the newest commit in the archive.
+	TXID state.TXID
+	// Commits is the number of commits that this run has shipped, the state
+	// that a new replica begins with included.
+	Commits uint64
+	// UploadedBytes is what that took.
+	UploadedBytes int64
+}
+
+// stopPatience is how long a stop waits for storage. What is not uploaded then
+// stays in the spool, and goes first at the next start.
+const stopPatience = 30 * time.Second
+
+// Run follows a database until ctx ends. Then it ships everything that was
+// committed until then, ends the pin, and returns nil. An error says why it
+// stopped by itself.
+func Run(ctx context.Context, opts Options) (Report, error) {
+	return run(ctx, opts, false)
+}
+
+// Once ships everything that is committed now, and returns.
+func Once(ctx context.Context, opts Options) (Report, error) {
+	return run(ctx, opts, true)
+}
+
+// run is the life of an engine: open, start, follow, ship what is left, close.
+//
+//nolint:revive // once is what the two callers differ in
+func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
+	e, err := open(ctx, opts.withDefaults())
+	if err != nil {
+		return Report{}, err
+	}
+	defer func() { err = errors.Join(err, e.close()) }()
+	if err := e.start(ctx); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			return Report{}, nil // stopped before there was anything to ship
+		}
+		return Report{}, err
+	}
+	if e.opts.Ready != nil {
+		e.opts.Ready()
+	}
+	e.ship.once = once
+	// The uploads outlive ctx: a stop ships what is left.
+	shipCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, workCtx := errgroup.WithContext(ctx)
+	g.Go(func() error { return e.ship.run(shipCtx) })
+	g.Go(func() error {
+		defer e.ship.close()
+		var err error
+		if !once {
+			err = e.follow(workCtx)
+		}
+		if err == nil {
+			err = e.finish()
+		}
+		if err != nil {
+			cancel() // what is sealed waits in the spool
+			return err
+		}
+		time.AfterFunc(stopPatience, cancel)
+		return nil
+	})
+	err = g.Wait()
+	return e.ship.report(), err //nolint:wrapcheck // our own
+}
+
+// open takes the state directory's lock and opens the database.
+func open(ctx context.Context, opts Options) (*engine, error) {
+	db, err := source.Open(ctx, opts.Path, source.Options{KeepJournalMode: opts.KeepJournalMode, Logger: opts.Logger})
+	if err != nil {
+		return nil, err //nolint:wrapcheck // says it all
+	}
+	path := opts.StateDir
+	if path == "" {
+		path = local.DefaultPath(db.Path())
+	}
+	dir, err := local.Open(path)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &engine{opts: opts, log: opts.Logger, db: db, dir: dir}, nil
+}
+
+// close ends the pin and gives up the lock.
+func (e *engine) close() error {
+	var err error
+	if e.seg != nil {
+		err = e.seg.file.Close() // cut off by an error; it is taken up again
+	}
+	if err = errors.Join(err, e.watch.close(), e.db.Close(), e.dir.Close()); err != nil {
+		return fmt.Errorf("stop following %s: %w", e.opts.Path, err)
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// maxUnderLock is how many frames a hand-off may leave to be checkpointed under
+// the write lock. With more it gives the lock back and goes round again.
+const maxUnderLock = 300
+
+// maxRounds bounds how often it goes round.
+const maxRounds = 4
+
+// HandOffResult tells how a hand-off went. Whatever it says, the WAL is pinned
+// and nothing was missed.
+type HandOffResult struct {
+	// Complete tells that the whole WAL is in the database file: the next
+	// writer restarts it. If not, a reader held the checkpoint back, or the
+	// write lock was not to be had; try again later.
+	Complete bool
+	// Locked is how long the write lock was held.
+	Locked time.Duration
+}
+
+// Drainer reads the WAL on behalf of a hand-off.
+type Drainer interface {
+	// Read reads every commit that the WAL holds.
+	Read() error
+	// Secure does so too, and makes sure that a killed process loses none of
+	// them. It runs under the write lock. frames is the number of frames read
+	// of this generation.
+	Secure() (frames uint32, err error)
+}
+
+// HandOff lets the WAL restart without a gap: it checkpoints, exchanges the
+// pin, and has everything that was written until then read and secured in
+// between, under the write lock.
+func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) {
+	var res HandOffResult
+	for range maxRounds {
+		// The new pin marks the WAL's end, up to which a checkpoint may then
+		// copy. For a moment there are two pins, never none.
+		if err := d.pin(ctx); err != nil {
+			return res, err
+		}
+		_, done, err := d.checkpoint(ctx)
+		if err != nil {
+			return res, err
+		}
+		// Before the lock, so that little is left to do under it.
+		if err := drain.Read(); err != nil {
+			return res, err //nolint:wrapcheck // the caller's own
+		}
+		if err := d.lock(ctx, lockPatience); errors.Is(err, errBusy) {
+			return res, nil
+		} else if err != nil {
+			return res, err
+		}
+		start := time.Now()
+		again, err := d.handOffLocked(ctx, done, drain, &res)
+		err = errors.Join(err, d.unlock(ctx))
+		res.Locked = max(res.Locked, time.Since(start))
+		if err != nil || !again {
+			return res, err
+		}
+	}
+	return res, nil
+}
+
+// handOffLocked is the part under the write lock. done is the number of frames
+// that were in the database file before it. It leaves the pin as it is and asks
+// for another round if too many were written since.
+func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *HandOffResult) (again bool, err error) {
+	frames, err := drain.Secure()
+	if err != nil {
+		return false, err //nolint:wrapcheck // the caller's own
+	}
+	if int(frames)-done > maxUnderLock {
+		return true, nil
+	}
+	// Without a pin nothing can happen to the WAL either: to restart or to
+	// truncate it takes the write lock, which is ours.
+	d.unpin(ctx)
+	total, done, err := d.checkpoint(ctx)
+	if pinErr := d.pin(ctx); pinErr != nil {
+		return false, errors.Join(err, fmt.Errorf("the pin is lost: %w", pinErr))
+	}
+	res.Complete = err == nil && total == done
+	return false, err
+}

@@ -1,0 +1,239 @@
+package source
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"tidemark/wal"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrNotDatabase says that the file is not a SQLite database that can be
+	// read: something else, encrypted, or empty.
+	ErrNotDatabase = errors.New("not a SQLite database")
+	// ErrRefused says that it is one that cannot be followed safely, or not
+	// under the options given.
+	ErrRefused = errors.New("this database can't be followed")
+)
+
+// Options are the choices of Open.
+type Options struct {
+	// KeepJournalMode refuses a database in a rollback-journal mode. Without
+	// it, Open switches such a database to WAL and logs that.
+	KeepJournalMode bool
+	// Logger is told what Open does. It must not be nil.
+	Logger *slog.Logger
+}
+
+// DB is a live database that is being followed. It is not safe for concurrent
+// use, except that [Image] readers run beside anything but Close.
+type DB struct {
+	path string
+	log  *slog.Logger
+	file *os.File // the one descriptor, see the package comment
+	wal  *os.File
+	db   *sql.DB
+
+	// Two connections take turns to hold the pin.
+	pins   [2]*sql.Conn
+	pinned int // index of the one that holds it, -1: none
+	ckpt   *sql.Conn
+	writer *sql.Conn
+
+	pageSize wal.PageSize
+}
+
+// Open opens a database and makes sure that it can be followed. It takes no
+// lock that outlives it. Errors wrap ErrNotDatabase or ErrRefused where the
+// database itself is the cause.
+func Open(ctx context.Context, path string, opts Options) (*DB, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if real, err = filepath.Abs(real); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	d := &DB{path: real, log: opts.Logger, pinned: -1}
+	if err := d.open(ctx, opts); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *DB) open(ctx context.Context, opts Options) error {
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: %s is not a regular file", ErrRefused, d.path)
+	}
+	if d.file, err = os.Open(d.path); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	if err := checkHeader(d.file, d.path); err != nil {
+		return err
+	}
+	if err := d.connect(ctx); err != nil {
+		return d.explain(err)
+	}
+	if err := d.ensureWAL(ctx, opts.KeepJournalMode); err != nil {
+		return d.explain(err)
+	}
+	var size uint32
+	if err := d.writer.QueryRowContext(ctx, "PRAGMA page_size").Scan(&size); err != nil {
+		return d.explain(fmt.Errorf("read page size of %s: %w", d.path, err))
+	}
+	d.pageSize = wal.PageSize(size)
+	return nil
+}
+
+// checkHeader looks at the first bytes of the file (fileformat2, section 1.3)
+// before SQLite does, to give better reasons than it can.
+func checkHeader(f io.ReaderAt, path string) error {
+	var b [100]byte
+	n, err := f.ReadAt(b[:], 0)
+	switch {
+	case n == 0 && errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: %s is empty: start the application first, so that it creates its tables", ErrNotDatabase, path)
+	case n < len(b) && errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: %s has only %d bytes", ErrNotDatabase, path, n)
+	case n < len(b):
+		return fmt.Errorf("read database header: %w", err)
+	case string(b[:16]) != "SQLite format 3\x00":
+		return fmt.Errorf("%w: %s does not begin with SQLite's header; it is another kind of file, or encrypted", ErrNotDatabase, path)
+	}
+	size := wal.PageSize(binary.BigEndian.Uint16(b[16:]))
+	if size == 1 {
+		size = wal.MaxPageSize
+	}
+	if !size.Valid() {
+		return fmt.Errorf("%w: %s has an impossible page size, %d", ErrNotDatabase, path, size)
+	}
+	if b[18] > 2 || b[19] > 2 {
+		return fmt.Errorf("%w: %s has file format version %d (WAL2?); only SQLite's own journal modes are supported", ErrRefused, path, max(b[18], b[19]))
+	}
+	return nil
+}
+
+// dsn opens the database for reading and writing, never creating it, with no
+// busy handler: the package retries itself, since SQLite's handler starves next
+// to a busy writer.
+func (d *DB) dsn() string {
+	p := filepath.ToSlash(d.path)
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p // C:/…
+	}
+	u := url.URL{Scheme: "file", Path: p}
+	return u.String() + "?mode=rw&_pragma=busy_timeout(0)&_pragma=cache_size(-64)&_pragma=mmap_size(0)"
+}
+
+func (d *DB) connect(ctx context.Context) error {
+	db, err := sql.Open("sqlite", d.dsn())
+	if err != nil {
+		return fmt.Errorf("open %s: %w", d.path, err)
+	}
+	d.db = db
+	for _, c := range []**sql.Conn{&d.writer, &d.ckpt, &d.pins[0], &d.pins[1]} {
+		if *c, err = db.Conn(ctx); err != nil {
+			return fmt.Errorf("open %s: %w", d.path, err)
+		}
+	}
+	return nil
+}
+
+// ensureWAL makes sure that the database is in WAL mode.
+func (d *DB) ensureWAL(ctx context.Context, keep bool) error {
+	mode, err := d.pragma(ctx, "PRAGMA journal_mode")
+	if err != nil {
+		return fmt.Errorf("read journal mode of %s: %w", d.path, err)
+	}
+	if mode == "wal" {
+		return nil
+	}
+	if keep {
+		return fmt.Errorf("%w: %s has journal_mode=%s and only WAL can be followed; run PRAGMA journal_mode=WAL in it, or let tidemark do so", ErrRefused, d.path, mode)
+	}
+	got, err := d.pragma(ctx, "PRAGMA journal_mode=WAL")
+	if err != nil {
+		return fmt.Errorf("switch %s from journal_mode=%s to WAL: %w", d.path, mode, err)
+	}
+	if got != "wal" {
+		return fmt.Errorf("%w: %s stays in journal_mode=%s", ErrRefused, d.path, got)
+	}
+	d.log.Info("switched the database to WAL", slog.String("db", d.path), slog.String("from", mode))
+	return nil
+}
+
+// pragma runs a statement that gives one value, and waits for locks.
+func (d *DB) pragma(ctx context.Context, q string) (string, error) {
+	var v string
+	err := retryBusy(ctx, openPatience, func() error {
+		return d.writer.QueryRowContext(ctx, q).Scan(&v)
+	})
+	return v, err
+}
+
+// explain gives SQLite's errors at opening the meaning that they have here.
+func (d *DB) explain(err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%w: %s: %w", ErrNotDatabase, d.path, err)
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return fmt.Errorf("%w: another process keeps %s locked (locking_mode=EXCLUSIVE, or a long transaction): %w", ErrRefused, d.path, err)
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
+		return fmt.Errorf("%w: tidemark must be able to write beside %s, SQLite's -wal and -shm files: %w", ErrRefused, d.path, err)
+	default:
+		return err
+	}
+}
+
+// Path is the database's path, absolute and with symbolic links resolved.
+func (d *DB) Path() string { return d.path }
+
+// PageSize is the database's page size.
+func (d *DB) PageSize() wal.PageSize { return d.pageSize }
+
+// Close ends the pin and closes every connection, and after them the
+// descriptors. As the last one to close a database, SQLite checkpoints it and
+// deletes its WAL, as it does for any application.
+func (d *DB) Close() error {
+	var errs []error
+	d.unpin(context.Background())
+	for _, c := range []*sql.Conn{d.pins[0], d.pins[1], d.ckpt, d.writer} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	if d.db != nil {
+		errs = append(errs, d.db.Close())
+	}
+	for _, f := range []*os.File{d.wal, d.file} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close %s: %w", d.path, err)
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"tidemark/wal"
+)
+
+// pin opens a read transaction on the connection that holds none, and then
+// ends the one before it.
+func (d *DB) pin(ctx context.Context) error {
+	next := 0
+	if d.pinned == 0 {
+		next = 1
+	}
+	c := d.pins[next]
+	if _, err := c.ExecContext(ctx, "BEGIN"); err != nil {
+		return fmt.Errorf("pin %s: %w", d.path, err)
+	}
+	// Any read opens the transaction. This one needs no schema.
+	err := retryBusy(ctx, openPatience, func() error {
+		var v int64
+		return c.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&v)
+	})
+	if err != nil {
+		_, _ = c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		return fmt.Errorf("pin %s: %w", d.path, err)
+	}
+	d.unpin(ctx)
+	d.pinned = next
+	return nil
+}
+
+// unpin ends the pin, if there is one. A read transaction's end can't fail in
+// a way that leaves it open.
+func (d *DB) unpin(ctx context.Context) {
+	if d.pinned >= 0 {
+		_, _ = d.pins[d.pinned].ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		d.pinned = -1
+	}
+}
+
+// lock takes the write lock.
+func (d *DB) lock(ctx context.Context, patience time.Duration) error {
+	err := retryBusy(ctx, patience, func() error {
+		_, err := d.writer.ExecContext(ctx, "BEGIN IMMEDIATE")
+		return err //nolint:wrapcheck // retryBusy looks at it
+	})
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", d.path, err)
+	}
+	return nil
+}
+
+func (d *DB) unlock(ctx context.Context) error {
+	if _, err := d.writer.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); err != nil {
+		return fmt.Errorf("unlock %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// checkpoint copies what may be copied of the WAL into the database file,
+// blocking nobody, and tells how many frames the WAL has and how many of them
+// are in the file now.
+func (d *DB) checkpoint(ctx context.Context) (frames, done int, err error) {
+	var busy int
+	err = d.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &frames, &done)
+	if err != nil && !isBusy(err) {
+		return 0, 0, fmt.Errorf("checkpoint %s: %w", d.path, err)
+	}
+	if err != nil || busy != 0 {
+		return 0, -1, nil // someone else is at it
+	}
+	return frames, done, nil
+}
+
+// Attachment is what Attach found: the database at the end of its WAL, at a
+// moment when nobody could write.
+type Attachment struct {
+	// Header is the WAL's. HasWAL is false if the file held no header: then
+	// the database file holds everything.
+	Header wal.Header
+	HasWAL bool
+	// End is the position after the last commit, Pages the database's length
+	// there.
+	End   wal.Position
+	Pages uint32
+	// Continues tells that the position given to Attach is the end of a
+	// commit (or the start) of this WAL. Resumed tells that what follows it
+	// has been read.
+	Continues, Resumed bool
+	// Image reads the database as it stood at End, while the pin that Attach
+	// took is held.
+	Image *Image
+}
+
+// resumeFrames is how many frames Attach has read under the write lock.
+const resumeFrames = 2000
+
+// Attach pins the database at the end of its WAL. known is a position from an
+// earlier run, or zero. If the WAL continues it by not too many frames, resume
+// is called under the write lock to read them: if the pin finds the WAL
+// backfilled, the next writer overwrites them.
+func (d *DB) Attach(ctx context.Context, known wal.Position, resume func(wal.Header) error) (*Attachment, error) {
+	if err := d.pin(ctx); err != nil {
+		return nil, d.explain(err)
+	}
+	if d.wal == nil {
+		f, err := os.Open(d.path + "-wal")
+		if err != nil {
+			return nil, fmt.Errorf("open WAL: %w", err)
+		}
+		d.wal = f
+	}
+	for {
+		// The WAL is read once without the lock, so that little is left to
+		// read under it.
+		s := scan{known: known, frames: map[wal.PageNo]uint32{}}
+		if err := s.run(ctx, d.wal); err != nil {
+			return nil, err
+		}
+		a, err := d.attachLocked(ctx, &s, resume)
+		if a != nil || err != nil {
+			return a, err
+		}
+	}
+}
+
+// attachLocked gives nil if the WAL restarted since it was scanned.
+func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) error) (a *Attachment, err error) {
+	if err := d.lock(ctx, openPatience); err != nil {
+		return nil, d.explain(err)
+	}
+	defer func() { err = errors.Join(err, d.unlock(ctx)) }()
+	if h, err := wal.ReadHeader(d.wal); s.restarted(h, err) {
+		return nil, nil //nolint:nilnil // documented
+	}
+	if err := s.run(ctx, d.wal); err != nil {
+		return nil, err
+	}
+	if err := d.pin(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.pins[d.pinned].QueryRowContext(ctx, "PRAGMA page_count").Scan(&s.pages); err != nil {
+		return nil, fmt.Errorf("read page count of %s: %w", d.path, err)
+	}
+	resumed := s.continues && s.end().Frame-s.known.Frame <= resumeFrames
+	if resumed {
+		if err := resume(s.header); err != nil {
+			return nil, err
+		}
+	}
+	return &Attachment{
+		Header: s.header, HasWAL: s.reader != nil, End: s.end(), Pages: s.pages,
+		Continues: s.continues, Resumed: resumed,
+		Image: &Image{db: d.file, wal: d.wal, header: s.header, size: d.pageSize, pages: s.pages, frames: s.frames},
+	}, nil
+}
+
+// scan walks a WAL and notes the last frame of each page.
+type scan struct {
+	known     wal.Position
+	header    wal.Header
+	reader    *wal.Reader // nil: no WAL
+	frames    map[wal.PageNo]uint32
+	pages     uint32
+	continues bool
+}
+
+func (s *scan) run(ctx context.Context, f io.ReaderAt) error {
+	if s.reader == nil {
+		h, err := wal.ReadHeader(f)
+		if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrHeader) {
+			return nil
+		}
+		if err != nil {
+			return err //nolint:wrapcheck // names what it read
+		}
+		s.header, s.reader = h, wal.NewReader(f, h, h.Start())
+		s.continues = s.known == h.Start()
+	}
+	s.reader.Rewind()
+	for ctx.Err() == nil {
+		c, err := s.reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err //nolint:wrapcheck // names what it read
+		}
+		n := c.Start.Frame
+		for fr, err := range s.reader.Frames() {
+			if err != nil {
+				return err //nolint:wrapcheck // names what it read
+			}
+			n++
+			s.frames[fr.Page] = n
+		}
+		s.continues = s.continues || s.known == c.End
+	}
+	return context.Cause(ctx)
+}
+
+func (s *scan) end() wal.Position {
+	if s.reader == nil {
+		return wal.Position{}
+	}
+	return s.reader.Position()
+}
+
+// restarted compares the WAL's header as it reads now with the scanned one.
+func (s *scan) restarted(now wal.Header, err error) bool {
+	if s.reader == nil {
+		return err == nil
+	}
+	return err != nil || now.Salts != s.header.Salts
+}
+
+// WAL is the WAL file, for reading. It stays the same file as long as the DB is
+// open, since SQLite deletes a WAL only with its last connection.
+func (d *DB) WAL() io.ReaderAt { return d.wal }
+
+// WALPath is the WAL file's path, to be watched.
+func (d *DB) WALPath() string { return d.path + "-wal" }

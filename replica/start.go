@@ -1,0 +1,216 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"tidemark/replica/archive"
+	"tidemark/replica/local"
+	"tidemark/replica/source"
+	"tidemark/snapshot/state"
+	"tidemark/wal"
+	"tidemark/wal/segment"
+)
+
+// origin is the state that the engine goes on from.
+type origin struct {
+	// table and head are that state.
+	table *state.Table
+	head  segment.Commit
+	// position is where the WAL went on from it; only if proven.
+	position wal.Position
+	proven   bool
+	// descends tells that the local state shows that this database made the
+	// replica's newest state.
+	descends bool
+}
+
+// start finds out what the history holds and what the database is, and brings
+// the one up to the other.
+func (e *engine) start(ctx context.Context) error {
+	arch, err := archive.Open(ctx, e.opts.Bucket)
+	if errors.Is(err, archive.ErrNoReplica) {
+		arch, err = archive.Create(ctx, e.opts.Bucket, e.db.PageSize(), now())
+		if err == nil {
+			e.log.Info("created the replica", slog.String("id", arch.Meta().Replica.String()))
+		}
+	}
+	if err != nil {
+		return err //nolint:wrapcheck // says it all
+	}
+	if got, want := e.db.PageSize(), arch.Meta().PageSize; got != want {
+		return fmt.Errorf("%w into this replica: its pages have %d bytes, the database's %d; use another URL", ErrRefused, want, got)
+	}
+	e.arch = arch
+	e.ship = newShipper(arch, e.dir, e.log)
+	if l := arch.Listing(); len(l.Segments)+len(l.Snapshots) == 0 {
+		return e.startNew(ctx)
+	}
+	from, err := e.recall(ctx)
+	if err != nil {
+		return err
+	}
+	return e.startFrom(ctx, from)
+}
+
+// startFrom attaches to the database and carries on from a state of the
+// history.
+func (e *engine) startFrom(ctx context.Context, from origin) error {
+	e.table, e.head = from.table, from.head
+	att, err := e.db.Attach(ctx, from.position, func(h wal.Header) error {
+		e.tail = tail{src: e.db.WAL(), reader: wal.NewReader(e.db.WAL(), h, from.position)}
+		return e.Read()
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // says it all
+	}
+	if from.proven && att.Continues {
+		if !att.Resumed {
+			e.tail = tail{src: e.db.WAL(), reader: wal.NewReader(e.db.WAL(), att.Header, from.position)}
+		}
+		e.tail.sealed = att.End
+		e.log.Info("carrying on", slog.Uint64("txid", uint64(e.head.TXID)), slog.String("wal", e.tail.position().String()))
+		return e.Read()
+	}
+	return e.resync(ctx, att, from.descends || e.opts.Takeover)
+}
+
+// reattach repairs continuity while running: a new pin, and a comparison of all
+// pages with the last state that was read.
+func (e *engine) reattach(ctx context.Context) error {
+	att, err := e.db.Attach(ctx, wal.Position{}, func(wal.Header) error { return nil })
+	if err != nil {
+		return err //nolint:wrapcheck // says it all
+	}
+	return e.resync(ctx, att, true)
+}
+
+// place puts the tail at what Attach found.
+func (e *engine) place(att *source.Attachment) {
+	e.tail = tail{src: e.db.WAL(), sealed: att.End}
+	if att.HasWAL {
+		e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, att.End)
+	}
+	e.handed = false
+}
+
+// recall finds the newest state of the history, and whether the local state
+// shows that it is this database's. What the spool holds is queued.
+func (e *engine) recall(ctx context.Context) (origin, error) {
+	o, err := e.recallLocal(ctx)
+	if err == nil {
+		return o, nil
+	}
+	if !errors.Is(err, local.ErrLost) {
+		return origin{}, err
+	}
+	e.log.Warn("the local state is of no use, reading the replica's", slog.Any("err", err))
+	descends, err := e.descends()
+	if err != nil {
+		return origin{}, err
+	}
+	if err := e.dropSpool(); err != nil {
+		return origin{}, err
+	}
+	head, err := e.arch.Head(ctx)
+	if err != nil {
+		return origin{}, err //nolint:wrapcheck // says it all
+	}
+	t, err := e.arch.Table(ctx, 0, nil, 0)
+	if err != nil {
+		return origin{}, err //nolint:wrapcheck // says it all
+	}
+	e.ship.rep.TXID = head.Last
+	return origin{
+		table: t, descends: descends,
+		head: segment.Commit{TXID: head.Last, Time: head.Commit.Time, Pages: head.Pages, After: head.Checksum},
+	}, nil
+}
+
+// descends tells whether the archive's newest segment is the one that was put
+// there from here.
+func (e *engine) descends() (bool, error) {
+	s, err := e.dir.LoadShipped(e.arch.Meta().Replica)
+	if errors.Is(err, local.ErrLost) {
+		return false, nil
+	}
+	return err == nil && s.First == e.newest(), err //nolint:wrapcheck // says it all
+}
+
+// newest is the first TXID of the archive's newest segment, 0 without one.
+func (e *engine) newest() state.TXID {
+	segs := e.arch.Listing().Segments
+	if len(segs) == 0 {
+		return 0
+	}
+	return segs[len(segs)-1].First
+}
+
+// recallLocal proves the local state and the spool against the archive. Any
+// doubt is local.ErrLost.
+func (e *engine) recallLocal(ctx context.Context) (origin, error) {
+	id := e.arch.Meta().Replica
+	st, err := e.dir.Load()
+	if err != nil {
+		return origin{}, err //nolint:wrapcheck // says it all
+	}
+	if st.Replica != id {
+		return origin{}, fmt.Errorf("%w: it belongs to replica %v, this is %v", local.ErrLost, st.Replica, id)
+	}
+	shipped, err := e.dir.LoadShipped(id)
+	if err != nil {
+		return origin{}, err //nolint:wrapcheck // says it all
+	}
+	spool, err := e.spooled(st, shipped)
+	if err != nil {
+		return origin{}, err
+	}
+	newest := e.newest()
+	if newest != shipped.First && (len(spool) == 0 || newest != spool[0].first) {
+		return origin{}, fmt.Errorf("%w: the archive's newest segment begins at TXID %v, the last one from here at %v",
+			local.ErrLost, newest, shipped.First)
+	}
+	t, err := e.recallTable(ctx, st, shipped, spool)
+	if err != nil {
+		return origin{}, err
+	}
+	e.ship.rep.TXID = shipped.Last
+	for _, s := range spool {
+		e.ship.add(s.sealed)
+	}
+	return origin{
+		table: t, position: st.Position, proven: true, descends: true,
+		head: segment.Commit{TXID: st.TXID, Time: st.Time, Pages: st.Pages, After: st.Checksum},
+	}, nil
+}
+
+// recallTable gives the page sums of the remembered state: the saved ones,
+// rolled forward over the archive's segments and then the spool's.
+func (e *engine) recallTable(ctx context.Context, st local.State, shipped local.Shipped, spool []spoolSegment) (*state.Table, error) {
+	at, t, err := e.dir.LoadSums(st.Replica)
+	if err != nil {
+		at, t = 0, nil
+	}
+	if t == nil || at < shipped.Last {
+		// A spooled segment can be in the archive already, if its upload was
+		// not noted: the archive is read up to what was noted only.
+		if t, err = e.arch.Table(ctx, at, t, shipped.Last); err != nil {
+			return nil, err //nolint:wrapcheck // says it all
+		}
+		at = shipped.Last
+	}
+	for _, s := range spool {
+		if s.last <= at {
+			continue
+		}
+		if err := s.index.Apply(s.header, t); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", local.ErrLost, s.path, err)
+		}
+	}
+	if t.Checksum() != st.Checksum || t.Len() != st.Pages {
+		return nil, fmt.Errorf("%w: the page sums give state %v, it was %v", local.ErrLost, t.Checksum(), st.Checksum)
+	}
+	return t, nil
+}

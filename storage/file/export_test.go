@@ -1,0 +1,4 @@
+package file
+
+// RenameNew is what Put does with IfAbsent where there are no hard links.
+var RenameNew = renameNew

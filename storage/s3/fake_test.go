@@ -1,0 +1,132 @@
+package s3_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"tidemark/storage/s3"
+)
+
+// fake is an S3 service in this process with one bucket, "bucket".
+type fake struct {
+	http.Handler
+	backend *s3mem.Backend
+	// mu makes the condition of CompleteMultipartUpload, which gofakes3 does
+	// not know, atomic with everything that creates an object.
+	mu sync.Mutex
+}
+
+func newFake(t *testing.T) *fake {
+	t.Helper()
+	backend := s3mem.New()
+	if err := backend.CreateBucket("bucket"); err != nil {
+		t.Fatal(err)
+	}
+	server := gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
+	return &fake{Handler: server, backend: backend}
+}
+
+// ServeHTTP implements http.Handler.
+func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	creates := r.Method == http.MethodPost && query.Has("uploadId") || r.Method == http.MethodPut && !query.Has("uploadId")
+	if creates {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+	}
+	if creates && r.Header.Get("If-None-Match") == "*" && f.exists(r.URL) {
+		writeError(w, http.StatusPreconditionFailed, "PreconditionFailed")
+		return
+	}
+	f.Handler.ServeHTTP(w, r)
+}
+
+func (f *fake) exists(u *url.URL) bool {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	object, err := f.backend.HeadObject(bucket, key)
+	return err == nil && object != nil
+}
+
+// writeError answers as S3 does.
+func writeError(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(`<?xml version="1.0" encoding="UTF-8"?><Error><Code>` + code +
+		`</Code><Message>Said by the test.</Message><RequestId>1</RequestId></Error>`))
+}
+
+// serve starts a server for a test and returns its URL.
+func serve(t *testing.T, h http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// wantNoUploads checks that the bucket at a fake's URL holds no parts of
+// uploads that were neither completed nor aborted.
+func wantNoUploads(t *testing.T, endpoint string) {
+	t.Helper()
+	resp, err := http.Get(endpoint + "/bucket?uploads")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	listing, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(listing), "<UploadId>") {
+		t.Errorf("uploads are left over: %s", listing)
+	}
+}
+
+// through wraps a handler. The test's function sees each request first and
+// returns true when it has answered it.
+func through(next http.Handler, first func(w http.ResponseWriter, r *http.Request) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !first(w, r) {
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// hangUp ends the connection of a request in the middle of things.
+func hangUp(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// config is a Config for an endpoint that fails fast.
+func config(endpoint string) s3.Config {
+	return s3.Config{
+		Bucket:          "bucket",
+		Prefix:          "some/prefix",
+		Endpoint:        endpoint,
+		Region:          "us-east-1",
+		PathStyle:       true,
+		AccessKeyID:     "AKIDTEST",
+		SecretAccessKey: "very-secret",
+		PartSize:        1 << 20,
+		Attempts:        3,
+		Backoff:         time.Millisecond,
+		Timeout:         30 * time.Second,
+	}
+}
+
+// open opens a bucket and closes its connections at the end.
+func open(t *testing.T, c s3.Config) *s3.Bucket {
+	t.Helper()
+	b, err := s3.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.CloseIdle)
+	return b
+}
