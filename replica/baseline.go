@@ -32,7 +32,7 @@ func (e *engine) startNew(ctx context.Context) error {
 	}
 	att, err := e.db.Attach(ctx, wal.Position{}, func(wal.Header) error { return nil })
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	e.log.Info("writing the first snapshot", slog.Uint64("pages", uint64(att.Pages)))
 	h := snapshot.Header{PageSize: e.db.PageSize(), TXID: 1, Pages: att.Pages, Time: now().UnixMilli()}
@@ -60,11 +60,11 @@ func (e *engine) startNew(ctx context.Context) error {
 	if e.seen, err = watched(); err != nil || res.error != nil {
 		return errors.Join(res.error, err)
 	}
-	e.table = res.Table
+	e.table, e.descends = res.Table, true
 	e.head = segment.Commit{TXID: h.TXID, Time: time.UnixMilli(h.Time).UTC(), Pages: h.Pages, After: res.Checksum}
 	e.ship.count(h.TXID, 1, res.Stored)
 	err = e.dir.SaveShipped(local.Shipped{Replica: e.arch.Meta().Replica, Last: h.TXID})
-	return errors.Join(err, e.saveSums(), e.remember(true))
+	return errors.Join(err, e.saveSums(), e.remember(local.Power))
 }
 
 // watchTimes notes, on its own tail and until ctx ends, when commits were seen.
@@ -121,13 +121,14 @@ const resyncChunk = 256 << 10
 
 // resync compares the database with the last state of the history, page by
 // page, and makes the difference one commit. A database that does not differ
-// goes on without one. Unless allowed, one that does is refused.
-func (e *engine) resync(ctx context.Context, att *source.Attachment, allowed bool) error {
+// goes on without one. One that does is refused if nothing shows that it made
+// the history.
+func (e *engine) resync(ctx context.Context, att *source.Attachment) error {
 	e.place(att)
 	differ := 0
 	err := e.compare(ctx, att.Image, func(no wal.PageNo, page []byte) error {
 		differ++
-		if !allowed {
+		if !e.descends {
 			return fmt.Errorf("%w into this replica: nothing shows that the database made it, and it differs from TXID %v "+
 				"(from page %v on); use another URL, or continue the history with the difference as one commit: --takeover", ErrRefused, e.head.TXID, no)
 		}
@@ -141,9 +142,9 @@ func (e *engine) resync(ctx context.Context, att *source.Attachment, allowed boo
 	}
 	if differ == 0 && att.Pages == e.table.Len() {
 		e.log.Info("the database is at the replica's newest commit", slog.Uint64("txid", uint64(e.head.TXID)))
-		return e.remember(false)
+		return e.remember(local.Process)
 	}
-	if !allowed {
+	if !e.descends {
 		return fmt.Errorf("%w into this replica: nothing shows that the database made it, and it has %d pages, TXID %v has %d; "+
 			"use another URL, or continue the history with the difference as one commit: --takeover", ErrRefused, att.Pages, e.head.TXID, e.table.Len())
 	}
@@ -166,7 +167,7 @@ func (e *engine) compare(ctx context.Context, m *source.Image, fn func(wal.PageN
 		n := min(uint32(resyncChunk/int(size)), m.Pages()-first+1)
 		chunk := buf[:int(n)*int(size)]
 		if err := m.ReadPages(wal.PageNo(first), chunk); err != nil {
-			return err //nolint:wrapcheck // says it all
+			return err
 		}
 		for i := range n {
 			no, page := wal.PageNo(first+i), chunk[int(i)*int(size):int(i+1)*int(size)]

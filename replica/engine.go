@@ -41,6 +41,8 @@ type engine struct {
 	tail  tail
 	seg   *openSegment
 	cache pageCache
+	// descends tells that this database is known to have made the history.
+	descends bool
 	// seen holds the times at which commits were seen that are yet to be read.
 	seen []time.Time
 
@@ -76,7 +78,7 @@ func (t *tail) renew() (restarted bool, err error) {
 	case errors.Is(err, io.EOF) || errors.Is(err, wal.ErrHeader):
 		return false, nil // truncated to nothing, or being written
 	case err != nil:
-		return false, err //nolint:wrapcheck // says it all
+		return false, err
 	case t.reader != nil && t.reader.Header().Salts == h.Salts:
 		return false, nil
 	case t.position() != t.sealed:
@@ -91,7 +93,7 @@ func (t *tail) next() (wal.Commit, error) {
 	if t.reader == nil {
 		return wal.Commit{}, io.EOF
 	}
-	return t.reader.Next() //nolint:wrapcheck // says it all
+	return t.reader.Next()
 }
 
 // openSegment is the segment that is being written.
@@ -119,7 +121,7 @@ func (e *engine) read() (n int, err error) {
 		// Until now the WAL stood still, so everything was secured by the
 		// hand-off. From here on the new generation can prove itself.
 		e.handed = false
-		if err := e.remember(false); err != nil {
+		if err := e.remember(local.Process); err != nil {
 			return 0, err
 		}
 	}
@@ -129,7 +131,7 @@ func (e *engine) read() (n int, err error) {
 			return n, nil
 		}
 		if err != nil {
-			return n, err //nolint:wrapcheck // says it all
+			return n, err
 		}
 		n++
 		if err := e.take(c); err != nil {
@@ -158,17 +160,17 @@ func (e *engine) Secure() (uint32, error) {
 		}
 	}
 	e.tail.sealed = e.tail.position()
-	return e.tail.sealed.Frame, e.remember(false)
+	return e.tail.sealed.Frame, e.remember(local.Process)
 }
 
 // remember saves the position: all commits before it are in the archive or, at
 // least in the operating system's hands, in the spool. The caller has seen to
 // that.
-func (e *engine) remember(durably bool) error {
-	return e.dir.Save(local.State{ //nolint:wrapcheck // says it all
+func (e *engine) remember(survive local.Durability) error {
+	return e.dir.Save(local.State{
 		Replica: e.arch.Meta().Replica, TXID: e.head.TXID, Checksum: e.table.Checksum(), Pages: e.table.Len(),
 		Time: e.head.Time, Position: e.tail.position(),
-	}, durably)
+	}, survive)
 }
 
 // take adds a commit of the WAL to the open segment and to the state.
@@ -182,7 +184,7 @@ func (e *engine) take(c wal.Commit) error {
 	}
 	for f, err := range e.tail.reader.Frames() {
 		if err != nil {
-			return err //nolint:wrapcheck // says it all
+			return err
 		}
 		if uint32(f.Page) > c.Pages {
 			continue // spilled early, and not part of the database in the end
@@ -199,9 +201,9 @@ func (e *engine) frame(f wal.Frame) error {
 	sum := state.SumPage(f.Page, f.Image)
 	err := e.cache.swap(f.Page, f.Image, e.table.At(f.Page), sum, func(prev []byte) error {
 		if prev == nil {
-			return e.seg.w.Full(f.Page, f.Image) //nolint:wrapcheck // says it all
+			return e.seg.w.Full(f.Page, f.Image)
 		}
-		return e.seg.w.Delta(f.Page, f.Image, prev) //nolint:wrapcheck // says it all
+		return e.seg.w.Delta(f.Page, f.Image, prev)
 	})
 	if err != nil {
 		return err
@@ -220,7 +222,7 @@ func (e *engine) commit(c segment.Commit) error {
 	c.After = e.table.Checksum()
 	id, err := e.seg.w.Commit(c)
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	if c.Time.Before(e.head.Time) {
 		c.Time = e.head.Time
@@ -266,7 +268,7 @@ func (e *engine) seal() error {
 		return err
 	}
 	e.seg = nil
-	if err := e.remember(false); err != nil {
+	if err := e.remember(local.Process); err != nil {
 		return err
 	}
 	first := s.w.Header().First
@@ -283,7 +285,7 @@ func (e *engine) seal() error {
 
 func (e *engine) saveSums() error {
 	e.sumsSaved = time.Now()
-	return e.dir.SaveSums(e.arch.Meta().Replica, e.head.TXID, e.table) //nolint:wrapcheck // says it all
+	return e.dir.SaveSums(e.arch.Meta().Replica, e.head.TXID, e.table)
 }
 
 // finish reads and seals what is left, and remembers where to go on.
@@ -294,5 +296,5 @@ func (e *engine) finish() error {
 	if err := e.seal(); err != nil {
 		return err
 	}
-	return errors.Join(e.remember(true), e.saveSums())
+	return errors.Join(e.remember(local.Power), e.saveSums())
 }

@@ -45,7 +45,12 @@ func (e *engine) follow(ctx context.Context) error {
 				return err
 			}
 		}
-		e.wait(ctx, n > 0)
+		if n > 0 {
+			e.watch.disarm()
+			e.pause(ctx, coalesce, nil)
+		} else {
+			e.rest(ctx)
+		}
 	}
 	return nil
 }
@@ -62,7 +67,7 @@ func (e *engine) handOffDue(last time.Time) bool {
 func (e *engine) handOff(ctx context.Context) error {
 	res, err := e.db.HandOff(ctx, e)
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	e.handed = res.Complete
 	if res.Complete {
@@ -82,21 +87,20 @@ func (e *engine) sealDue() bool {
 	return e.seg != nil && time.Since(e.seg.began) >= e.opts.SyncInterval && e.ship.isIdle()
 }
 
-// wait returns when there may be something to do: at the next tick while
-// commits come, and else when the system tells of a change.
-func (e *engine) wait(ctx context.Context, busy bool) {
-	d := coalesce
-	if !busy {
-		d = e.idleFor()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	var changed <-chan struct{}
-	if busy {
-		e.watch.disarm()
-	} else if changed = e.watch.arm(e.db.WALPath()); changed == nil {
+// rest returns when the system tells of a change, or something else is due.
+func (e *engine) rest(ctx context.Context) {
+	changed := e.watch.arm(e.db.WALPath())
+	if changed == nil {
 		return // just armed: look once more before relying on it
 	}
+	e.pause(ctx, e.idleFor(), changed)
+}
+
+// pause waits for a time, or until the WAL has changed or an upload has ended
+// that the open segment waits for.
+func (e *engine) pause(ctx context.Context, d time.Duration, changed <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
 	var idle <-chan struct{}
 	if e.seg != nil {
 		idle = e.ship.idle

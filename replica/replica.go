@@ -118,7 +118,7 @@ func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 	if err != nil {
 		return Report{}, err
 	}
-	defer func() { err = errors.Join(err, e.close()) }()
+	defer func() { err = errors.Join(err, e.close(ctx)) }()
 	if err := e.start(ctx); err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 			return Report{}, nil // stopped before there was anything to ship
@@ -151,14 +151,14 @@ func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 		return nil
 	})
 	err = g.Wait()
-	return e.ship.report(), err //nolint:wrapcheck // our own
+	return e.ship.report(), err
 }
 
 // open takes the state directory's lock and opens the database.
 func open(ctx context.Context, opts Options) (*engine, error) {
 	db, err := source.Open(ctx, opts.Path, source.Options{KeepJournalMode: opts.KeepJournalMode, Logger: opts.Logger})
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says it all
+		return nil, err
 	}
 	path := opts.StateDir
 	if path == "" {
@@ -166,18 +166,18 @@ func open(ctx context.Context, opts Options) (*engine, error) {
 	}
 	dir, err := local.Open(path)
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close(ctx))
 	}
 	return &engine{opts: opts, log: opts.Logger, db: db, dir: dir}, nil
 }
 
 // close ends the pin and gives up the lock.
-func (e *engine) close() error {
+func (e *engine) close(ctx context.Context) error {
 	var err error
 	if e.seg != nil {
 		err = e.seg.file.Close() // cut off by an error; it is taken up again
 	}
-	if err = errors.Join(err, e.watch.close(), e.db.Close(), e.dir.Close()); err != nil {
+	if err = errors.Join(err, e.watch.close(), e.db.Close(ctx), e.dir.Close()); err != nil {
 		return fmt.Errorf("stop following %s: %w", e.opts.Path, err)
 	}
 	return nil

@@ -139,7 +139,7 @@ func (s *shipper) upload(ctx context.Context, seg sealed) error {
 		if err != nil && (s.once || errors.Is(err, archive.ErrFenced) || errors.Is(err, os.ErrNotExist)) {
 			err = backoff.Permanent(err)
 		}
-		return size, err //nolint:wrapcheck // says it all
+		return size, err
 	}, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, d time.Duration) {
 		s.log.Warn("upload failed, trying again", slog.Any("err", err), slog.Duration("in", d))
 	}))
@@ -148,7 +148,7 @@ func (s *shipper) upload(ctx context.Context, seg sealed) error {
 			seg.first, seg.last, seg.path, err)
 	}
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	s.count(seg.last, seg.commits, size)
 	s.log.Debug("shipped", slog.Uint64("first", uint64(seg.first)), slog.Uint64("last", uint64(seg.last)), slog.Int64("bytes", size))

@@ -27,7 +27,7 @@ type spoolSegment struct {
 func (e *engine) spooled(st local.State, shipped local.Shipped) ([]spoolSegment, error) {
 	firsts, parts, err := e.dir.Spooled()
 	if err != nil {
-		return nil, err //nolint:wrapcheck // says it all
+		return nil, err
 	}
 	var spool []spoolSegment
 	at := shipped.Last
@@ -128,14 +128,14 @@ func copySegment(w io.Writer, src io.Reader, last state.TXID, sums func(wal.Page
 			return fmt.Errorf("%w: it ends at TXID %v, before %v", local.ErrLost, r.Last().TXID, last)
 		}
 		if err != nil {
-			return err //nolint:wrapcheck // the caller names the file
+			return err
 		}
 		if err := out.Copy(rec); err != nil {
-			return err //nolint:wrapcheck // the caller names the file
+			return err
 		}
 	}
 	_, err = out.Close(sums)
-	return err //nolint:wrapcheck // the caller names the file
+	return err
 }
 
 // The page sums of the segment that is being written can't be computed from it,
@@ -199,7 +199,7 @@ func readPartSums(path string, last state.TXID, size wal.PageSize) (func(wal.Pag
 func (e *engine) dropSpool() error {
 	firsts, parts, err := e.dir.Spooled()
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	if len(firsts)+len(parts) > 0 {
 		e.log.Warn("dropping the spool: its commits can't be told apart any more, only their result",
@@ -228,7 +228,7 @@ func (e *engine) removePart(first state.TXID) error {
 
 func (e *engine) removePartSums(first state.TXID) error {
 	if err := os.Remove(e.dir.PartSumsPath(first)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err //nolint:wrapcheck // names the file
+		return err
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func (e *engine) start(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	if got, want := e.db.PageSize(), arch.Meta().PageSize; got != want {
 		return fmt.Errorf("%w into this replica: its pages have %d bytes, the database's %d; use another URL", ErrRefused, want, got)
@@ -58,13 +58,13 @@ func (e *engine) start(ctx context.Context) error {
 // startFrom attaches to the database and carries on from a state of the
 // history.
 func (e *engine) startFrom(ctx context.Context, from origin) error {
-	e.table, e.head = from.table, from.head
+	e.table, e.head, e.descends = from.table, from.head, from.descends || e.opts.Takeover
 	att, err := e.db.Attach(ctx, from.position, func(h wal.Header) error {
 		e.tail = tail{src: e.db.WAL(), reader: wal.NewReader(e.db.WAL(), h, from.position)}
 		return e.Read()
 	})
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	if from.proven && att.Continues {
 		if !att.Resumed {
@@ -74,7 +74,7 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 		e.log.Info("carrying on", slog.Uint64("txid", uint64(e.head.TXID)), slog.String("wal", e.tail.position().String()))
 		return e.Read()
 	}
-	return e.resync(ctx, att, from.descends || e.opts.Takeover)
+	return e.resync(ctx, att)
 }
 
 // reattach repairs continuity while running: a new pin, and a comparison of all
@@ -82,9 +82,9 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 func (e *engine) reattach(ctx context.Context) error {
 	att, err := e.db.Attach(ctx, wal.Position{}, func(wal.Header) error { return nil })
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
-	return e.resync(ctx, att, true)
+	return e.resync(ctx, att)
 }
 
 // place puts the tail at what Attach found.
@@ -107,7 +107,7 @@ func (e *engine) recall(ctx context.Context) (origin, error) {
 		return origin{}, err
 	}
 	e.log.Warn("the local state is of no use, reading the replica's", slog.Any("err", err))
-	descends, err := e.descends()
+	descends, err := e.shippedNewest()
 	if err != nil {
 		return origin{}, err
 	}
@@ -116,11 +116,11 @@ func (e *engine) recall(ctx context.Context) (origin, error) {
 	}
 	head, err := e.arch.Head(ctx)
 	if err != nil {
-		return origin{}, err //nolint:wrapcheck // says it all
+		return origin{}, err
 	}
 	t, err := e.arch.Table(ctx, 0, nil, 0)
 	if err != nil {
-		return origin{}, err //nolint:wrapcheck // says it all
+		return origin{}, err
 	}
 	e.ship.rep.TXID = head.Last
 	return origin{
@@ -129,14 +129,14 @@ func (e *engine) recall(ctx context.Context) (origin, error) {
 	}, nil
 }
 
-// descends tells whether the archive's newest segment is the one that was put
-// there from here.
-func (e *engine) descends() (bool, error) {
+// shippedNewest tells whether the archive's newest segment is the one that was
+// put there from here.
+func (e *engine) shippedNewest() (bool, error) {
 	s, err := e.dir.LoadShipped(e.arch.Meta().Replica)
 	if errors.Is(err, local.ErrLost) {
 		return false, nil
 	}
-	return err == nil && s.First == e.newest(), err //nolint:wrapcheck // says it all
+	return err == nil && s.First == e.newest(), err
 }
 
 // newest is the first TXID of the archive's newest segment, 0 without one.
@@ -154,14 +154,14 @@ func (e *engine) recallLocal(ctx context.Context) (origin, error) {
 	id := e.arch.Meta().Replica
 	st, err := e.dir.Load()
 	if err != nil {
-		return origin{}, err //nolint:wrapcheck // says it all
+		return origin{}, err
 	}
 	if st.Replica != id {
 		return origin{}, fmt.Errorf("%w: it belongs to replica %v, this is %v", local.ErrLost, st.Replica, id)
 	}
 	shipped, err := e.dir.LoadShipped(id)
 	if err != nil {
-		return origin{}, err //nolint:wrapcheck // says it all
+		return origin{}, err
 	}
 	spool, err := e.spooled(st, shipped)
 	if err != nil {
@@ -197,7 +197,7 @@ func (e *engine) recallTable(ctx context.Context, st local.State, shipped local.
 		// A spooled segment can be in the archive already, if its upload was
 		// not noted: the archive is read up to what was noted only.
 		if t, err = e.arch.Table(ctx, at, t, shipped.Last); err != nil {
-			return nil, err //nolint:wrapcheck // says it all
+			return nil, err
 		}
 		at = shipped.Last
 	}

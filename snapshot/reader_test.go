@@ -184,10 +184,18 @@ func sparse(size wal.PageSize, pages uint32) *database {
 	return d
 }
 
+func skipSlow(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+}
+
 // TestOverOneGiB has the lock-byte page in the middle, and reads every page.
 // The source refuses to be asked for it (see database.ReadPages).
 func TestOverOneGiB(t *testing.T) {
 	t.Parallel()
+	skipSlow(t)
 	const size = wal.PageSize(4096)
 	lock := size.LockPage()
 	d := sparse(size, uint32(lock)+70)
@@ -217,6 +225,7 @@ func TestOverOneGiB(t *testing.T) {
 // leaves the rest to Verify.
 func TestOverOneGiBLargePages(t *testing.T) {
 	t.Parallel()
+	skipSlow(t)
 	const size = wal.MaxPageSize
 	lock := size.LockPage()
 	d := sparse(size, uint32(lock)+70)

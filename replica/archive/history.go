@@ -162,7 +162,7 @@ func (a *Archive) commitLists(ctx context.Context, segs []Segment) ([][]segment.
 			return nil
 		})
 	}
-	return lists, g.Wait() //nolint:wrapcheck // our own error
+	return lists, g.Wait()
 }
 
 // emitter hands the commits of a query on, newest first, and knows when the

@@ -201,7 +201,7 @@ func (a *Archive) Meta() Meta { return a.meta }
 func (a *Archive) Listing() Listing { return a.listing }
 
 // newestSnapshot is the last full snapshot at or before a commit.
-func (l Listing) newestSnapshot(id state.TXID) (Snapshot, bool) {
+func (l *Listing) newestSnapshot(id state.TXID) (Snapshot, bool) {
 	for _, s := range slices.Backward(l.Snapshots) {
 		if s.Base == 0 && s.TXID <= id {
 			return s, true

@@ -32,7 +32,7 @@ func (p Plan) Download() int64 {
 // Plan finds what a restore of a commit must read. It is a pure function of
 // the listing; that the commit exists must be known. ok is false if no snapshot
 // comes before the commit.
-func (l Listing) Plan(target state.TXID) (p Plan, ok bool) {
+func (l *Listing) Plan(target state.TXID) (p Plan, ok bool) {
 	s, ok := l.newestSnapshot(target)
 	if !ok {
 		return Plan{}, false

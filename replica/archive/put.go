@@ -98,7 +98,7 @@ func (a *Archive) putOnce(ctx context.Context, key string, b body) error {
 func (a *Archive) same(ctx context.Context, key string, b body) (bool, error) {
 	theirs, err := a.bucket.Get(ctx, key, 0, -1)
 	if err != nil {
-		return false, err //nolint:wrapcheck // the caller names the object
+		return false, err
 	}
 	defer theirs.Close() //nolint:errcheck // only read
 	ours, err := b.open()
@@ -114,16 +114,25 @@ func sameBytes(a, b io.Reader) (bool, error) {
 	for {
 		n, errA := io.ReadFull(a, bufA)
 		m, errB := io.ReadFull(b, bufB)
-		for _, err := range []error{errA, errB} {
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-				return false, fmt.Errorf("compare: %w", err)
-			}
+		endA, endB := ended(&errA), ended(&errB)
+		if err := errors.Join(errA, errB); err != nil {
+			return false, fmt.Errorf("compare: %w", err)
 		}
-		if !bytes.Equal(bufA[:n], bufB[:m]) {
+		if !bytes.Equal(bufA[:n], bufB[:m]) || endA != endB {
 			return false, nil
 		}
-		if errA != nil || errB != nil {
-			return (errA != nil) == (errB != nil), nil
+		if endA {
+			return true, nil
 		}
 	}
+}
+
+// ended tells whether an error of io.ReadFull is the end of its reader, and
+// takes it away then.
+func ended(err *error) bool {
+	if errors.Is(*err, io.EOF) || errors.Is(*err, io.ErrUnexpectedEOF) {
+		*err = nil
+		return true
+	}
+	return false
 }

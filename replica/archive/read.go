@@ -30,7 +30,7 @@ func NewObject(ctx context.Context, b storage.Bucket, key string, size int64) *O
 func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 	r, err := o.bucket.Get(o.ctx, o.key, off, int64(len(p)))
 	if err != nil {
-		return 0, err //nolint:wrapcheck // backends name the key
+		return 0, err
 	}
 	n, err := io.ReadFull(r, p)
 	if errors.Is(err, io.ErrUnexpectedEOF) {

@@ -56,12 +56,21 @@ func (d *Dir) Path() string { return d.path }
 
 func (d *Dir) file(name string) string { return filepath.Join(d.path, name) }
 
-// replace writes a file under its name in one step, and makes it durable if
-// sync is set.
-func (d *Dir) replace(name string, sync bool, write func(*os.File) error) (err error) {
+// Durability says what a file that is written has to survive.
+type Durability int
+
+const (
+	// Process is the process's end only.
+	Process Durability = iota
+	// Power is a power cut too: the file is synced.
+	Power
+)
+
+// replace writes a file under its name in one step.
+func (d *Dir) replace(name string, survive Durability, write func(*os.File) error) (err error) {
 	f, err := os.OpenFile(d.file(name)+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err //nolint:wrapcheck // names the file
+		return err
 	}
 	defer func() {
 		if err != nil {
@@ -69,13 +78,13 @@ func (d *Dir) replace(name string, sync bool, write func(*os.File) error) (err e
 		}
 	}()
 	err = write(f)
-	if err == nil && sync {
+	if err == nil && survive == Power {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), d.file(name)) //nolint:wrapcheck // names the files
+	return os.Rename(f.Name(), d.file(name))
 }
 
 const (

@@ -53,9 +53,8 @@ type file struct {
 
 const format = 1
 
-// Save replaces the remembered state. With sync it survives a power cut, and
-// without a killed process.
-func (d *Dir) Save(s State, sync bool) error {
+// Save replaces the remembered state.
+func (d *Dir) Save(s State, survive Durability) error {
 	f := file{
 		Format: format, Replica: s.Replica.String(), TXID: uint64(s.TXID), Checksum: uint64(s.Checksum),
 		Pages: s.Pages, Time: s.Time.UTC(),
@@ -67,9 +66,9 @@ func (d *Dir) Save(s State, sync bool) error {
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
-	err = d.replace("state.json", sync, func(w *os.File) error {
+	err = d.replace("state.json", survive, func(w *os.File) error {
 		_, err := w.Write(append(b, '\n'))
-		return err //nolint:wrapcheck // names the file
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
@@ -121,9 +120,9 @@ func (d *Dir) SaveShipped(s Shipped) error {
 	s.ID = s.Replica.String()
 	b, err := json.Marshal(s)
 	if err == nil {
-		err = d.replace("shipped.json", true, func(w *os.File) error {
+		err = d.replace("shipped.json", Power, func(w *os.File) error {
 			_, err := w.Write(append(b, '\n'))
-			return err //nolint:wrapcheck // names the file
+			return err
 		})
 	}
 	if err != nil {

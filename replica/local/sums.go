@@ -26,7 +26,7 @@ const (
 
 // SaveSums remembers the page sums of the state after a commit, durably.
 func (d *Dir) SaveSums(id segment.ReplicaID, tx state.TXID, t *state.Table) error {
-	err := d.replace("sums", true, func(w *os.File) error {
+	err := d.replace("sums", Power, func(w *os.File) error {
 		hash := xxhash.New()
 		out := io.MultiWriter(w, hash)
 		be := binary.BigEndian
@@ -36,7 +36,7 @@ func (d *Dir) SaveSums(id segment.ReplicaID, tx state.TXID, t *state.Table) erro
 		b = be.AppendUint32(b, t.Len())
 		for at := uint32(0); ; {
 			if _, err := out.Write(b); err != nil {
-				return err //nolint:wrapcheck // names the file
+				return err
 			}
 			if at == t.Len() {
 				break
@@ -45,7 +45,7 @@ func (d *Dir) SaveSums(id segment.ReplicaID, tx state.TXID, t *state.Table) erro
 			b, at = t.AppendBinary(b[:0], at, next), next
 		}
 		_, err := w.Write(be.AppendUint64(nil, hash.Sum64()))
-		return err //nolint:wrapcheck // names the file
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("save page sums: %w", err)

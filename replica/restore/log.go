@@ -63,7 +63,7 @@ func (j *job) applySegments(ctx context.Context, f *os.File, at point) (point, e
 		return p.resize(at.Pages)
 	})
 	err := g.Wait()
-	return at, err //nolint:wrapcheck // our own
+	return at, err
 }
 
 // errEnough ends the downloads when the target is reached.
@@ -94,7 +94,7 @@ func (j *job) fetch(ctx context.Context, order chan<- *chunk) error {
 			})
 		}
 	}
-	return g.Wait() //nolint:wrapcheck // our own
+	return g.Wait()
 }
 
 // chunks reads the chunks of one segment after the other.
@@ -156,7 +156,7 @@ func (j *job) applySegment(src *chunks, s archive.Segment, p *pages, at *point) 
 	src.begin(s)
 	r, err := segment.NewReader(src, s.Size)
 	if err != nil {
-		return err //nolint:wrapcheck // the caller names the object
+		return err
 	}
 	if err := j.continues(r.Header(), s, at); err != nil {
 		return err
@@ -167,7 +167,7 @@ func (j *job) applySegment(src *chunks, s archive.Segment, p *pages, at *point) 
 			return nil
 		}
 		if err != nil {
-			return err //nolint:wrapcheck // the caller names the object
+			return err
 		}
 		c := rec.Commit
 		switch {
@@ -226,27 +226,33 @@ type pages struct {
 }
 
 func (p *pages) apply(rec segment.Record) error {
-	page, ok := p.held[rec.Page]
-	if !ok {
-		if (len(p.held)+1)*int(p.size) > heldBytes {
-			if err := p.flush(); err != nil {
-				return err
-			}
+	page, held := p.held[rec.Page]
+	if !held {
+		if err := p.room(); err != nil {
+			return err
 		}
 		page = p.buffer()
-		if rec.Delta {
-			if err := p.read(rec.Page, page); err != nil {
-				return err
-			}
-		}
 		p.held[rec.Page] = page
 	}
-	if rec.Delta {
-		subtle.XORBytes(page, page, rec.Data)
-	} else {
+	if !rec.Delta {
 		copy(page, rec.Data)
+		return nil
 	}
+	if !held {
+		if err := p.read(rec.Page, page); err != nil {
+			return err
+		}
+	}
+	subtle.XORBytes(page, page, rec.Data)
 	return nil
+}
+
+// room makes sure that one more page can be held.
+func (p *pages) room() error {
+	if (len(p.held)+1)*int(p.size) <= heldBytes {
+		return nil
+	}
+	return p.flush()
 }
 
 func (p *pages) buffer() []byte {

@@ -15,16 +15,17 @@ func sidecars() []string { return []string{"-wal", "-shm", "-journal"} }
 
 // output is the file being made and its place.
 type output struct {
-	path string
-	file *os.File
+	path  string
+	force bool // what is in the way may be moved aside
+	file  *os.File
 }
 
-// check looks whether the place is free: ErrExists, unless force will move what
-// is there aside, or ErrStray.
-func (o *output) check(force bool) error {
+// check looks whether the place is free: ErrExists, unless what is there will be
+// moved aside, or ErrStray.
+func (o *output) check() error {
 	_, err := os.Lstat(o.path)
 	switch {
-	case err == nil && force:
+	case err == nil && o.force:
 		return nil // the sidecars are its own, and move with it
 	case err == nil:
 		return fmt.Errorf("%w: %s", ErrExists, o.path)
@@ -32,7 +33,7 @@ func (o *output) check(force bool) error {
 		return fmt.Errorf("look at the output: %w", err)
 	}
 	for _, suffix := range sidecars() {
-		if _, err := os.Lstat(o.path + suffix); err == nil && !force {
+		if _, err := os.Lstat(o.path + suffix); err == nil && !o.force {
 			return fmt.Errorf("%w: %s", ErrStray, o.path+suffix)
 		}
 	}
@@ -60,18 +61,18 @@ func (o *output) discard() error {
 }
 
 // publish makes the file durable and gives it its name. It never replaces a
-// file: what is in the way is moved aside with force, and else an error.
-func (o *output) publish(force bool) (aside string, err error) {
+// file: what is in the way is moved aside, or an error.
+func (o *output) publish() (aside string, err error) {
 	if err := o.file.Chmod(0o644); err != nil {
 		return "", fmt.Errorf("finish the output: %w", err)
 	}
 	if err := errors.Join(o.file.Sync(), o.file.Close()); err != nil {
 		return "", fmt.Errorf("finish the output: %w", err)
 	}
-	if err := o.check(force); err != nil {
+	if err := o.check(); err != nil {
 		return "", err
 	}
-	if force {
+	if o.force {
 		if aside, err = o.moveAside(time.Now()); err != nil {
 			return "", err
 		}
@@ -106,15 +107,15 @@ func (o *output) moveAside(now time.Time) (string, error) {
 func rename(from, to string) error {
 	err := os.Link(from, to)
 	if err == nil {
-		return os.Remove(from) //nolint:wrapcheck // names the file
+		return os.Remove(from)
 	}
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
-		return err //nolint:wrapcheck // names the files
+		return err
 	}
 	if _, err := os.Lstat(to); err == nil {
 		return fmt.Errorf("%w: %s", ErrExists, to)
 	}
-	return os.Rename(from, to) //nolint:wrapcheck // names the files
+	return os.Rename(from, to)
 }
 
 // syncFolder makes a name durable. Windows has no such call and needs none.

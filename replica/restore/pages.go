@@ -39,7 +39,7 @@ func (j *job) writeSnapshot(ctx context.Context, f *os.File) (point, error) {
 	s := j.plan.Snapshot
 	r, err := j.archive.Snapshot(ctx, s)
 	if err != nil {
-		return point{}, err //nolint:wrapcheck // names the object
+		return point{}, err
 	}
 	h := r.Header()
 	if err := f.Truncate(int64(h.Pages) * int64(h.PageSize)); err != nil {
@@ -150,7 +150,7 @@ func prove(ctx context.Context, f *os.File, want point) error {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return err //nolint:wrapcheck // our own
+		return err
 	}
 	var got state.Checksum
 	for _, s := range sums {

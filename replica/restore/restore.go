@@ -113,9 +113,9 @@ type Plan struct {
 // Run restores. Errors wrap those of this package and of package archive, or
 // block.ErrCorrupt with the object's key.
 func Run(ctx context.Context, opts Options) (Result, error) {
-	out := &output{path: opts.Output}
+	out := &output{path: opts.Output, force: opts.Force}
 	res := Result{Output: opts.Output}
-	switch err := out.check(opts.Force); {
+	switch err := out.check(); {
 	case errors.Is(err, ErrExists) && opts.IfNotExists:
 		res.Skipped = true
 		return res, nil
@@ -124,7 +124,7 @@ func Run(ctx context.Context, opts Options) (Result, error) {
 	}
 	a, err := archive.Open(ctx, opts.Bucket)
 	if err != nil {
-		return res, err //nolint:wrapcheck // says it all
+		return res, err
 	}
 	plan, after, err := resolve(ctx, a, opts.Target)
 	if err != nil {
@@ -145,14 +145,14 @@ func Run(ctx context.Context, opts Options) (Result, error) {
 // resolve turns a target into a plan.
 func resolve(ctx context.Context, a *archive.Archive, t Target) (archive.Plan, bool, error) {
 	if t.Time.IsZero() {
-		return a.Plan(ctx, t.TXID) //nolint:wrapcheck // says it all
+		return a.Plan(ctx, t.TXID)
 	}
 	id, after, err := a.At(ctx, t.Time)
 	if err != nil {
-		return archive.Plan{}, false, err //nolint:wrapcheck // says it all
+		return archive.Plan{}, false, err
 	}
 	plan, _, err := a.Plan(ctx, id)
-	return plan, after, err //nolint:wrapcheck // says it all
+	return plan, after, err
 }
 
 // dryRun fills in what a restore would give, as far as the index tells.
@@ -166,7 +166,7 @@ func dryRun(ctx context.Context, a *archive.Archive, plan archive.Plan, res Resu
 		return errStop
 	})
 	if err != nil && !errors.Is(err, errStop) {
-		return res, err //nolint:wrapcheck // says it all
+		return res, err
 	}
 	return res, nil
 }
@@ -212,7 +212,7 @@ func (j *job) run(ctx context.Context, out *output, opts Options, res Result) (_
 	if res.Integrity, err = checkIntegrity(ctx, f.Name(), opts.Integrity); err != nil {
 		return res, err
 	}
-	if res.MovedAside, err = out.publish(opts.Force); err != nil {
+	if res.MovedAside, err = out.publish(); err != nil {
 		return res, err
 	}
 	res.TXID, res.Time, res.Pages, res.Checksum = at.TXID, at.Time, at.Pages, at.Checksum

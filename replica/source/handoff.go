@@ -52,7 +52,7 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 		}
 		// Before the lock, so that little is left to do under it.
 		if err := drain.Read(); err != nil {
-			return res, err //nolint:wrapcheck // the caller's own
+			return res, err
 		}
 		if err := d.lock(ctx, lockPatience); errors.Is(err, errBusy) {
 			return res, nil
@@ -76,7 +76,7 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *HandOffResult) (again bool, err error) {
 	frames, err := drain.Secure()
 	if err != nil {
-		return false, err //nolint:wrapcheck // the caller's own
+		return false, err
 	}
 	if int(frames)-done > maxUnderLock {
 		return true, nil

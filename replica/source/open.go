@@ -60,17 +60,16 @@ type DB struct {
 // lock that outlives it. Errors wrap ErrNotDatabase or ErrRefused where the
 // database itself is the cause.
 func Open(ctx context.Context, path string, opts Options) (*DB, error) {
-	real, err := filepath.EvalSymlinks(path)
+	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if real, err = filepath.Abs(real); err != nil {
+	if target, err = filepath.Abs(target); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	d := &DB{path: real, log: opts.Logger, pinned: -1}
+	d := &DB{path: target, log: opts.Logger, pinned: -1}
 	if err := d.open(ctx, opts); err != nil {
-		d.Close()
-		return nil, err
+		return nil, errors.Join(err, d.Close(ctx))
 	}
 	return d, nil
 }
@@ -92,7 +91,7 @@ func (d *DB) open(ctx context.Context, opts Options) error {
 	if err := d.connect(ctx); err != nil {
 		return d.explain(err)
 	}
-	if err := d.ensureWAL(ctx, opts.KeepJournalMode); err != nil {
+	if err := d.ensureWAL(ctx, opts); err != nil {
 		return d.explain(err)
 	}
 	var size uint32
@@ -158,7 +157,7 @@ func (d *DB) connect(ctx context.Context) error {
 }
 
 // ensureWAL makes sure that the database is in WAL mode.
-func (d *DB) ensureWAL(ctx context.Context, keep bool) error {
+func (d *DB) ensureWAL(ctx context.Context, opts Options) error {
 	mode, err := d.pragma(ctx, "PRAGMA journal_mode")
 	if err != nil {
 		return fmt.Errorf("read journal mode of %s: %w", d.path, err)
@@ -166,7 +165,7 @@ func (d *DB) ensureWAL(ctx context.Context, keep bool) error {
 	if mode == "wal" {
 		return nil
 	}
-	if keep {
+	if opts.KeepJournalMode {
 		return fmt.Errorf("%w: %s has journal_mode=%s and only WAL can be followed; run PRAGMA journal_mode=WAL in it, or let tidemark do so", ErrRefused, d.path, mode)
 	}
 	got, err := d.pragma(ctx, "PRAGMA journal_mode=WAL")
@@ -215,10 +214,11 @@ func (d *DB) PageSize() wal.PageSize { return d.pageSize }
 
 // Close ends the pin and closes every connection, and after them the
 // descriptors. As the last one to close a database, SQLite checkpoints it and
-// deletes its WAL, as it does for any application.
-func (d *DB) Close() error {
+// deletes its WAL, as it does for any application. It does so whether or not
+// ctx has ended.
+func (d *DB) Close(ctx context.Context) error {
 	var errs []error
-	d.unpin(context.Background())
+	d.unpin(ctx)
 	for _, c := range []*sql.Conn{d.pins[0], d.pins[1], d.ckpt, d.writer} {
 		if c != nil {
 			errs = append(errs, c.Close())

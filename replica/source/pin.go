@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,7 @@ func (d *DB) pin(ctx context.Context) error {
 		return c.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&v)
 	})
 	if err != nil {
-		_, _ = c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		rollback(ctx, c)
 		return fmt.Errorf("pin %s: %w", d.path, err)
 	}
 	d.unpin(ctx)
@@ -36,20 +37,25 @@ func (d *DB) pin(ctx context.Context) error {
 	return nil
 }
 
-// unpin ends the pin, if there is one. A read transaction's end can't fail in
-// a way that leaves it open.
+// unpin ends the pin, if there is one.
 func (d *DB) unpin(ctx context.Context) {
 	if d.pinned >= 0 {
-		_, _ = d.pins[d.pinned].ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		rollback(ctx, d.pins[d.pinned])
 		d.pinned = -1
 	}
+}
+
+// rollback ends a read transaction, also when ctx has ended. It can't fail in a
+// way that leaves the transaction open.
+func rollback(ctx context.Context, c *sql.Conn) {
+	_, _ = c.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 }
 
 // lock takes the write lock.
 func (d *DB) lock(ctx context.Context, patience time.Duration) error {
 	err := retryBusy(ctx, patience, func() error {
 		_, err := d.writer.ExecContext(ctx, "BEGIN IMMEDIATE")
-		return err //nolint:wrapcheck // retryBusy looks at it
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", d.path, err)
@@ -70,13 +76,14 @@ func (d *DB) unlock(ctx context.Context) error {
 func (d *DB) checkpoint(ctx context.Context) (frames, done int, err error) {
 	var busy int
 	err = d.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &frames, &done)
-	if err != nil && !isBusy(err) {
-		return 0, 0, fmt.Errorf("checkpoint %s: %w", d.path, err)
-	}
-	if err != nil || busy != 0 {
+	switch {
+	case isBusy(err) || err == nil && busy != 0:
 		return 0, -1, nil // someone else is at it
+	case err != nil:
+		return 0, 0, fmt.Errorf("checkpoint %s: %w", d.path, err)
+	default:
+		return frames, done, nil
 	}
-	return frames, done, nil
 }
 
 // Attachment is what Attach found: the database at the end of its WAL, at a
@@ -179,7 +186,7 @@ func (s *scan) run(ctx context.Context, f io.ReaderAt) error {
 			return nil
 		}
 		if err != nil {
-			return err //nolint:wrapcheck // names what it read
+			return err
 		}
 		s.header, s.reader = h, wal.NewReader(f, h, h.Start())
 		s.continues = s.known == h.Start()
@@ -191,12 +198,12 @@ func (s *scan) run(ctx context.Context, f io.ReaderAt) error {
 			return nil
 		}
 		if err != nil {
-			return err //nolint:wrapcheck // names what it read
+			return err
 		}
 		n := c.Start.Frame
 		for fr, err := range s.reader.Frames() {
 			if err != nil {
-				return err //nolint:wrapcheck // names what it read
+				return err
 			}
 			n++
 			s.frames[fr.Page] = n

@@ -125,6 +125,22 @@ func TestCraftedRecords(t *testing.T) {
 	}
 }
 
+func TestCraftedHeader(t *testing.T) {
+	t.Parallel()
+	good := small().closed(t)
+	for _, field := range []struct {
+		what  string
+		at    int
+		value byte
+	}{{"page size 0", 14, 0}, {"page size 513", 15, 1}, {"page size 256", 14, 1}, {"first TXID 0", 39, 0}} {
+		bad := bytes.Clone(good)
+		bad[field.at] = field.value
+		if _, err := segment.ParseHeader(reseal(bad)); !errors.Is(err, block.ErrCorrupt) {
+			t.Errorf("%s: error %v, want ErrCorrupt", field.what, err)
+		}
+	}
+}
+
 // TestCraftedIndex has right checksums and wrong contents, of which one of
 // ReadIndex, Commits and Pages must complain.
 func TestCraftedIndex(t *testing.T) {

@@ -32,8 +32,9 @@ func known(err error) bool {
 	return errors.Is(err, block.ErrCorrupt) || errors.Is(err, block.ErrVersion)
 }
 
-// checkCut reads the first n bytes of an unclosed segment: there must be
-// exactly the records of the blocks that are whole.
+// checkCut reads the first n bytes of an unclosed segment, and all of it with
+// byte n damaged: there must be exactly the records of the blocks that are
+// whole before it.
 func checkCut(t rapid.TB, h history, b []byte, marks []mark, n int64) {
 	t.Helper()
 	_, got, err := read(bytes.NewReader(b[:n]), -1)
@@ -43,8 +44,13 @@ func checkCut(t rapid.TB, h history, b []byte, marks []mark, n int64) {
 		}
 		return
 	}
-	if err != io.EOF { //nolint:errorlint // bare by contract
-		t.Errorf("cut at %d: error %v, want io.EOF", n, err)
+	torn := bytes.Clone(b)
+	if n < int64(len(torn)) {
+		torn[n] ^= 0xff
+	}
+	_, gotTorn, errTorn := read(bytes.NewReader(torn), -1)
+	if err != io.EOF || errTorn != io.EOF { //nolint:errorlint // bare by contract
+		t.Errorf("cut at %d: errors %v and, if only torn there, %v; want io.EOF", n, err, errTorn)
 	}
 	whole := 0
 	for _, m := range marks {
@@ -54,6 +60,9 @@ func checkCut(t rapid.TB, h history, b []byte, marks []mark, n int64) {
 	}
 	if diff := differ(h.records()[:whole], got); diff != "" {
 		t.Errorf("cut at %d: records (-want +got):\n%s", n, diff)
+	}
+	if diff := differ(got, gotTorn); diff != "" {
+		t.Errorf("torn at %d: records (-cut +torn):\n%s", n, diff)
 	}
 }
 

@@ -277,7 +277,7 @@ func read(src io.Reader, size int64) (segment.Header, []segment.Record, error) {
 		rec, err := r.Next()
 		if err != nil {
 			if _, again := r.Next(); again != err { //nolint:errorlint // the very same
-				return r.Header(), rs, errors.Join(errors.New("the error does not stick"), err, again)
+				return r.Header(), rs, errors.New("the error does not stick")
 			}
 			return r.Header(), rs, err
 		}

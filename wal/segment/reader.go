@@ -53,7 +53,7 @@ type hashing struct {
 func (h *hashing) Read(p []byte) (int, error) {
 	n, err := h.Reader.Read(p)
 	_, _ = h.sum.Write(p[:n]) // never fails
-	return n, err             //nolint:wrapcheck // a reader passes errors on
+	return n, err
 }
 
 // NewReader reads a segment's header from src. size is the segment's length in

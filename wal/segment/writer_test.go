@@ -126,7 +126,7 @@ func TestCopyNeedsTheNextCommit(t *testing.T) {
 	}
 }
 
-// full is a writer that takes n bytes.
+// full is a writer that takes n bytes, fails once and then takes everything.
 type full struct{ n int }
 
 var errFull = errors.New("full")
@@ -134,6 +134,7 @@ var errFull = errors.New("full")
 func (f *full) Write(p []byte) (int, error) {
 	n := min(f.n, len(p))
 	if f.n -= n; n < len(p) {
+		f.n = 1 << 30
 		return n, errFull
 	}
 	return n, nil
