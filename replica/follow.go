@@ -77,7 +77,7 @@ func (e *engine) handOff(ctx context.Context) error {
 		e.handDelay = min(2*e.handDelay, maxHandDelay)
 	}
 	e.log.Debug("handed off the WAL", slog.Bool("complete", res.Complete),
-		slog.Uint64("frames", uint64(e.tail.sealed.Frame)), slog.Duration("locked", res.Locked))
+		slog.Uint64("frames", uint64(e.tail.sealed.Frame)), slog.Duration("locked", res.Locked), slog.String("why", res.Why))
 	return nil
 }
 

@@ -12,9 +12,15 @@ import (
 const (
 	// openPatience is how long opening waits for other processes' locks.
 	openPatience = 10 * time.Second
-	// lockPatience bounds one attempt at the write lock. Measured next to a
-	// writer that commits without a pause: 0.5 s at worst.
+	// lockPatience bounds the attempts of a hand-off at the write lock.
+	// Measured next to a writer that commits without a pause: 0.5 s at worst.
+	// lockTurn is how long it tries between two looks at the WAL.
 	lockPatience = 2 * time.Second
+	lockTurn     = 10 * time.Millisecond
+	// freePatience and lockedPatience bound the wait for a checkpoint of the
+	// application's to end, without and under the write lock.
+	freePatience   = 200 * time.Millisecond
+	lockedPatience = 20 * time.Millisecond
 	// spins is how often a lock is tried before the first sleep. A sleep can
 	// take far longer than asked, and a busy writer leaves the lock free for
 	// microseconds only.
@@ -41,11 +47,19 @@ func retryBusy(ctx context.Context, patience time.Duration, op func() error) err
 		if n < spins {
 			continue
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
+		if err := sleep(ctx, pause); err != nil {
+			return err
 		}
+	}
+}
+
+// sleep waits, or gives the reason for which ctx ended.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
 }
 

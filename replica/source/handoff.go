@@ -21,6 +21,8 @@ type HandOffResult struct {
 	// writer restarts it. If not, a reader held the checkpoint back, or the
 	// write lock was not to be had; try again later.
 	Complete bool
+	// Why tells a person what kept it from being complete.
+	Why string
 	// Locked is how long the write lock was held.
 	Locked time.Duration
 }
@@ -46,17 +48,12 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 		if err := d.pin(ctx); err != nil {
 			return res, err
 		}
-		_, done, err := d.checkpoint(ctx)
+		_, done, err := d.checkpointPatiently(ctx, freePatience)
 		if err != nil {
 			return res, err
 		}
-		// Before the lock, so that little is left to do under it.
-		if err := drain.Read(); err != nil {
-			return res, err
-		}
-		if err := d.lock(ctx, lockPatience); errors.Is(err, errBusy) {
-			return res, nil
-		} else if err != nil {
+		if locked, err := d.lockReading(ctx, drain); err != nil || !locked {
+			res.Why = "the write lock was not free for long enough"
 			return res, err
 		}
 		start := time.Now()
@@ -67,7 +64,23 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 			return res, err
 		}
 	}
+	res.Why = "the application wrote faster than the WAL was checkpointed"
 	return res, nil
+}
+
+// lockReading takes the write lock, and reads the WAL before every few attempts:
+// so commits are seen in time, and little is left to read under the lock.
+func (d *DB) lockReading(ctx context.Context, drain Drainer) (locked bool, err error) {
+	for deadline := time.Now().Add(lockPatience); time.Now().Before(deadline); {
+		if err := drain.Read(); err != nil {
+			return false, err
+		}
+		err := d.lock(ctx, lockTurn)
+		if err == nil || !errors.Is(err, errBusy) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // handOffLocked is the part under the write lock. done is the number of frames
@@ -84,10 +97,32 @@ func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *Ha
 	// Without a pin nothing can happen to the WAL either: to restart or to
 	// truncate it takes the write lock, which is ours.
 	d.unpin(ctx)
-	total, done, err := d.checkpoint(ctx)
+	total, done, err := d.checkpointPatiently(ctx, lockedPatience)
 	if pinErr := d.pin(ctx); pinErr != nil {
 		return false, errors.Join(err, fmt.Errorf("the pin is lost: %w", pinErr))
 	}
 	res.Complete = err == nil && total == done
+	switch {
+	case res.Complete:
+	case done < 0:
+		res.Why = "the application was checkpointing"
+	default:
+		res.Why = fmt.Sprintf("a reader needs the WAL from frame %d of %d on", done, total)
+	}
 	return false, err
+}
+
+// checkpointPatiently checkpoints. The application can be at it itself, after a
+// commit, and the two exclude each other.
+func (d *DB) checkpointPatiently(ctx context.Context, patience time.Duration) (frames, done int, err error) {
+	deadline := time.Now().Add(patience)
+	for {
+		frames, done, err = d.checkpoint(ctx)
+		if err != nil || done >= 0 || time.Now().After(deadline) {
+			return frames, done, err
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return 0, 0, err
+		}
+	}
 }

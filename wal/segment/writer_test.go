@@ -144,8 +144,7 @@ func (f *full) Write(p []byte) (int, error) {
 func TestWriteErrorsStick(t *testing.T) {
 	t.Parallel()
 	h := small()
-	whole := len(h.closed(t))
-	for n := range whole {
+	for n := range flushed().closed(t) {
 		w := segment.NewWriter(&full{n}, h.hdr)
 		var first error
 		call := func(err error) {
