@@ -31,17 +31,23 @@ type origin struct {
 // the one up to the other.
 func (e *engine) start(ctx context.Context) error {
 	arch, err := archive.Open(ctx, e.opts.Bucket)
-	if errors.Is(err, archive.ErrNoReplica) {
-		arch, err = archive.Create(ctx, e.opts.Bucket, e.db.PageSize(), now())
-		if err == nil {
-			e.log.Info("created the replica", slog.String("id", arch.Meta().Replica.String()))
-		}
-	}
-	if err != nil {
+	missing := errors.Is(err, archive.ErrNoReplica)
+	if err != nil && !missing {
 		return err
 	}
-	if got, want := e.db.PageSize(), arch.Meta().PageSize; got != want {
-		return fmt.Errorf("%w into this replica: its pages have %d bytes, the database's %d; use another URL", ErrRefused, want, got)
+	if !missing && arch.Meta().PageSize != e.db.PageSize() {
+		return fmt.Errorf("%w into this replica: its pages have %d bytes, the database's %d; use another URL",
+			ErrRefused, arch.Meta().PageSize, e.db.PageSize())
+	}
+	if err := e.db.EnsureWAL(ctx); err != nil {
+		return err
+	}
+	if missing {
+		arch, err = archive.Create(ctx, e.opts.Bucket, e.db.PageSize(), now())
+		if err != nil {
+			return err
+		}
+		e.log.Info("created the replica", slog.String("id", arch.Meta().Replica.String()))
 	}
 	e.arch = arch
 	e.ship = newShipper(arch, e.dir, e.log)
@@ -106,7 +112,7 @@ func (e *engine) recall(ctx context.Context) (origin, error) {
 	if !errors.Is(err, local.ErrLost) {
 		return origin{}, err
 	}
-	e.log.Warn("the local state is of no use, reading the replica's", slog.Any("err", err))
+	e.log.Info("no local state to go on from, reading the replica's", slog.Any("why", err))
 	descends, err := e.shippedNewest()
 	if err != nil {
 		return origin{}, err

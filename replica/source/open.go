@@ -32,20 +32,21 @@ var (
 // Options are the choices of Open.
 type Options struct {
 	// KeepJournalMode refuses a database in a rollback-journal mode. Without
-	// it, Open switches such a database to WAL and logs that.
+	// it, EnsureWAL switches such a database to WAL and logs that.
 	KeepJournalMode bool
-	// Logger is told what Open does. It must not be nil.
+	// Logger is told of that. It must not be nil.
 	Logger *slog.Logger
 }
 
 // DB is a live database that is being followed. It is not safe for concurrent
 // use, except that [Image] readers run beside anything but Close.
 type DB struct {
-	path string
-	log  *slog.Logger
-	file *os.File // the one descriptor, see the package comment
-	wal  *os.File
-	db   *sql.DB
+	path     string
+	log      *slog.Logger
+	keepMode bool
+	file     *os.File // the one descriptor, see the package comment
+	wal      *os.File
+	db       *sql.DB
 
 	// Two connections take turns to hold the pin.
 	pins   [2]*sql.Conn
@@ -67,14 +68,14 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if target, err = filepath.Abs(target); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	d := &DB{path: target, log: opts.Logger, pinned: -1}
-	if err := d.open(ctx, opts); err != nil {
+	d := &DB{path: target, log: opts.Logger, keepMode: opts.KeepJournalMode, pinned: -1}
+	if err := d.open(ctx); err != nil {
 		return nil, errors.Join(err, d.Close(ctx))
 	}
 	return d, nil
 }
 
-func (d *DB) open(ctx context.Context, opts Options) error {
+func (d *DB) open(ctx context.Context) error {
 	info, err := os.Stat(d.path)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
@@ -91,11 +92,11 @@ func (d *DB) open(ctx context.Context, opts Options) error {
 	if err := d.connect(ctx); err != nil {
 		return d.explain(err)
 	}
-	if err := d.ensureWAL(ctx, opts); err != nil {
-		return d.explain(err)
-	}
 	var size uint32
-	if err := d.writer.QueryRowContext(ctx, "PRAGMA page_size").Scan(&size); err != nil {
+	err = retryBusy(ctx, openPatience, func() error {
+		return d.writer.QueryRowContext(ctx, "PRAGMA page_size").Scan(&size)
+	})
+	if err != nil {
 		return d.explain(fmt.Errorf("read page size of %s: %w", d.path, err))
 	}
 	d.pageSize = wal.PageSize(size)
@@ -156,8 +157,17 @@ func (d *DB) connect(ctx context.Context) error {
 	return nil
 }
 
-// ensureWAL makes sure that the database is in WAL mode.
-func (d *DB) ensureWAL(ctx context.Context, opts Options) error {
+// EnsureWAL makes sure that the database is in WAL mode, as Attach needs it. It
+// is the one thing that tidemark ever changes in a database, so it comes when
+// everything else is known to be right. Errors are as with Open.
+func (d *DB) EnsureWAL(ctx context.Context) error {
+	if err := d.ensureWAL(ctx); err != nil {
+		return d.explain(err)
+	}
+	return nil
+}
+
+func (d *DB) ensureWAL(ctx context.Context) error {
 	mode, err := d.pragma(ctx, "PRAGMA journal_mode")
 	if err != nil {
 		return fmt.Errorf("read journal mode of %s: %w", d.path, err)
@@ -165,7 +175,7 @@ func (d *DB) ensureWAL(ctx context.Context, opts Options) error {
 	if mode == "wal" {
 		return nil
 	}
-	if opts.KeepJournalMode {
+	if d.keepMode {
 		return fmt.Errorf("%w: %s has journal_mode=%s and only WAL can be followed; run PRAGMA journal_mode=WAL in it, or let tidemark do so", ErrRefused, d.path, mode)
 	}
 	got, err := d.pragma(ctx, "PRAGMA journal_mode=WAL")
@@ -175,7 +185,7 @@ func (d *DB) ensureWAL(ctx context.Context, opts Options) error {
 	if got != "wal" {
 		return fmt.Errorf("%w: %s stays in journal_mode=%s", ErrRefused, d.path, got)
 	}
-	d.log.Info("switched the database to WAL", slog.String("db", d.path), slog.String("from", mode))
+	d.log.Info("switched the database to WAL", slog.String("from", mode))
 	return nil
 }
 

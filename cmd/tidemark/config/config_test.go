@@ -1,0 +1,263 @@
+package config_test
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/spf13/pflag"
+
+	"tidemark/cmd/tidemark/config"
+)
+
+// flagSet gives the flags of replicate, parsed from args.
+func flagSet(t *testing.T, args ...string) *pflag.FlagSet {
+	t.Helper()
+	f := pflag.NewFlagSet("replicate", pflag.ContinueOnError)
+	f.String(config.KeySyncInterval, "1s", "")
+	f.String(config.KeyCheckpointPages, "1000", "")
+	f.String(config.KeyStateDir, "", "")
+	f.Bool(config.KeyKeepJournalMode, false, "")
+	f.String(config.KeyLogLevel, "info", "")
+	f.String(config.KeyLogFormat, "text", "")
+	if err := f.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "tidemark.yml")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func TestLoadArguments(t *testing.T) {
+	t.Parallel()
+	got, err := config.Load(flagSet(t, "--sync-interval", "250ms", "--state-dir", "st"), "", []string{"app.db", "file://r"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Settings{
+		Logging: config.Logging{Level: slog.LevelInfo, Format: "text"},
+		Databases: []config.Database{{
+			Path: "app.db", URL: "file://r", StateDir: "st", SyncInterval: 250 * time.Millisecond, CheckpointPages: 1000,
+		}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+const layered = `
+sync-interval: 2s
+checkpoint-pages: 500
+keep-journal-mode: true
+log-level: warn
+dbs:
+  - {path: a.db, url: "file://a"}
+  - {path: b.db, url: "file://b", sync-interval: 0, checkpoint-pages: 7, state-dir: own}
+`
+
+func TestLoadLayers(t *testing.T) {
+	file := writeFile(t, layered)
+	load := func(args ...string) config.Settings {
+		t.Helper()
+		s, err := config.Load(flagSet(t, args...), file, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := load()
+	a, b := s.Databases[0], s.Databases[1]
+	if a.SyncInterval != 2*time.Second || a.CheckpointPages != 500 || !a.KeepJournalMode || s.Logging.Level != slog.LevelWarn {
+		t.Errorf("the file's top level does not hold: %+v %+v", s.Logging, a)
+	}
+	if b.SyncInterval != 0 || b.CheckpointPages != 7 || b.StateDir != "own" {
+		t.Errorf("the database's own settings do not hold: %+v", b)
+	}
+
+	t.Setenv("TIDEMARK_SYNC_INTERVAL", "3s")
+	t.Setenv("TIDEMARK_LOG_LEVEL", "error")
+	s = load()
+	for _, db := range s.Databases {
+		if db.SyncInterval != 3*time.Second {
+			t.Errorf("%s: the environment does not go before the file: %v", db.Path, db.SyncInterval)
+		}
+	}
+	if s.Logging.Level != slog.LevelError {
+		t.Errorf("level %v, want the environment's", s.Logging.Level)
+	}
+
+	s = load("--sync-interval", "4s", "--log-level", "debug", "--keep-journal-mode=false")
+	for _, db := range s.Databases {
+		if db.SyncInterval != 4*time.Second || db.KeepJournalMode {
+			t.Errorf("%s: the flag does not go before the environment: %+v", db.Path, db)
+		}
+	}
+	if s.Logging.Level != slog.LevelDebug {
+		t.Errorf("level %v, want the flag's", s.Logging.Level)
+	}
+}
+
+// Each database has a state folder of its own below the common one, and keeps
+// it when another database joins the list or a path is spelled differently.
+func TestLoadStateDirs(t *testing.T) {
+	t.Parallel()
+	load := func(dbs string) []config.Database {
+		t.Helper()
+		s, err := config.Load(flagSet(t), writeFile(t, "state-dir: st\ndbs:\n"+dbs), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Databases
+	}
+	one := load("  - {path: x/app.db, url: \"file://a\"}\n")
+	two := load("  - {path: ./x/app.db, url: \"file://a\"}\n  - {path: y/app.db, url: \"file://b\"}\n")
+	if one[0].StateDir != two[0].StateDir {
+		t.Errorf("the state moved from %s to %s", one[0].StateDir, two[0].StateDir)
+	}
+	if two[0].StateDir == two[1].StateDir {
+		t.Errorf("two databases share %s", two[0].StateDir)
+	}
+	if dir := filepath.ToSlash(one[0].StateDir); !strings.HasPrefix(dir, "st/app.db-") {
+		t.Errorf("state folder %s, want one below st named after the database", dir)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	t.Parallel()
+	const db = "dbs:\n  - {path: a.db, url: \"file://a\"}\n"
+	for name, tc := range map[string]struct {
+		file  string
+		flags []string
+		args  []string
+		msg   string
+		hint  string
+	}{
+		"nothing at all":     {msg: "no database to replicate", hint: "DB URL"},
+		"one argument":       {args: []string{"a.db"}, msg: "a database and a URL"},
+		"args and dbs":       {file: db, args: []string{"a", "b"}, msg: "both on the command line"},
+		"no dbs":             {file: "log-level: info\n", msg: "dbs is missing"},
+		"empty file":         {file: "# nothing\n", msg: "dbs is missing"},
+		"unknown key":        {file: "sync-intervall: 1s\n" + db, msg: `yml:1: unknown key "sync-intervall"; did you mean "sync-interval"?`},
+		"unknown empty key":  {file: db + "polar:\n", msg: `yml:3: unknown key "polar"`, hint: "known here: checkpoint-pages, dbs"},
+		"unknown nested key": {file: "dbs:\n  - path: a\n    urll: b\n", msg: `yml:3: unknown key "urll"; did you mean "url"?`},
+		"wrong case":         {file: "Log-Level: info\n" + db, msg: `did you mean "log-level"?`},
+		"key twice":          {file: "log-level: info\nlog-level: warn\n" + db, msg: "log-level"},
+		"bad duration":       {file: "sync-interval: soon\n" + db, msg: `yml:1: sync-interval: "soon" is not a duration`},
+		"no unit":            {file: "sync-interval: 5\n" + db, msg: "not a duration", hint: "5s or 5ms"},
+		"negative":           {file: "sync-interval: -1s\n" + db, msg: "negative"},
+		"own bad duration":   {file: "dbs:\n  - {path: a, url: b, sync-interval: x}\n", msg: `yml:2: sync-interval: "x" is not`},
+		"own empty":          {file: "dbs:\n  - {path: a, url: b, sync-interval: \"\"}\n", msg: "one value is expected"},
+		"bad pages":          {file: "checkpoint-pages: 0\n" + db, msg: "not a number of pages"},
+		"half a page":        {file: "checkpoint-pages: 1.5\n" + db, msg: "not a number of pages"},
+		"bad truth":          {file: "keep-journal-mode: perhaps\n" + db, msg: "neither true nor false"},
+		"bad level":          {file: "log-level: debu\n" + db, msg: `did you mean "debug"?`},
+		"bad format":         {file: "log-format: xml\n" + db, msg: `unknown format "xml"`},
+		"not a list":         {file: "dbs: {path: a}\n", msg: "a list is expected"},
+		"not a mapping":      {file: "- a\n", msg: "keys with values"},
+		"a list for a value": {file: "log-level: [a]\n" + db, msg: "one value is expected"},
+		"not YAML":           {file: "a: [\n", msg: "tidemark.yml"},
+		"two documents":      {file: db + "---\n" + db, msg: "more than one"},
+		"no url":             {file: "dbs:\n  - path: a.db\n", msg: "dbs[0]: url is missing"},
+		"no path":            {file: "dbs:\n  - url: a\n", msg: "dbs[0]: path is missing"},
+		"path twice":         {file: "dbs:\n  - {path: a, url: x}\n  - {path: ./a, url: y}\n", msg: "yml:3: dbs[1]: path ./a is listed already"},
+		"url twice":          {file: "dbs:\n  - {path: a, url: x}\n  - {path: b, url: x}\n", msg: "listed already", hint: "prefixes"},
+		"flag":               {flags: []string{"--sync-interval", "x"}, args: []string{"a", "b"}, msg: "--sync-interval: "},
+		"flag pages":         {flags: []string{"--checkpoint-pages", "-3"}, args: []string{"a", "b"}, msg: "--checkpoint-pages: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := ""
+			if tc.file != "" {
+				file = writeFile(t, tc.file)
+			}
+			_, err := config.Load(flagSet(t, tc.flags...), file, tc.args)
+			var bad *config.Error
+			if !errors.As(err, &bad) {
+				t.Fatalf("got %v, want a *config.Error", err)
+			}
+			if !strings.Contains(bad.Error(), tc.msg) || !strings.Contains(bad.Hint(), tc.hint) {
+				t.Errorf("%q, hint %q; want %q and %q", bad, bad.Hint(), tc.msg, tc.hint)
+			}
+		})
+	}
+}
+
+func TestLoadMissingFile(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load(flagSet(t), filepath.Join(t.TempDir(), "no.yml"), nil)
+	var bad *config.Error
+	if !errors.As(err, &bad) || !strings.Contains(bad.Error(), "no.yml") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEnvironmentIsNamed(t *testing.T) {
+	t.Setenv("TIDEMARK_CHECKPOINT_PAGES", "many")
+	_, err := config.Load(flagSet(t), "", []string{"a", "b"})
+	if err == nil || !strings.Contains(err.Error(), "TIDEMARK_CHECKPOINT_PAGES") {
+		t.Errorf("got %v, want an error that names the variable", err)
+	}
+}
+
+// The sample is read by the real code, and every value that it documents
+// arrives.
+func TestSample(t *testing.T) {
+	t.Parallel()
+	got, err := config.Load(flagSet(t), filepath.Join("..", "..", "..", "etc", "tidemark.yml"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Settings{
+		Logging: config.Logging{Level: slog.LevelInfo, Format: "text"},
+		Databases: []config.Database{
+			{
+				Path: "/srv/app/main.db", URL: "s3://acme-backups/app/main?region=eu-central-1",
+				SyncInterval: time.Second, CheckpointPages: 1000, StateDir: "/var/lib/tidemark/main.db-",
+			},
+			{
+				Path: "/srv/app/audit.db", URL: "s3://backups/app/audit?endpoint=http://127.0.0.1:9000&region=us-east-1&path-style=true",
+				SyncInterval: 0, CheckpointPages: 4000, StateDir: "/var/lib/tidemark/audit.db-",
+			},
+			{
+				Path: "/srv/app/sessions.db", URL: "file:///mnt/backup/tidemark/sessions",
+				SyncInterval: time.Second, CheckpointPages: 1000, StateDir: "/var/lib/tidemark-sessions",
+			},
+		},
+	}
+	ignore := cmpopts.IgnoreFields(config.Database{}, "Origin", "StateDir")
+	if diff := cmp.Diff(want, got, ignore); diff != "" {
+		t.Error(diff)
+	}
+	for i, db := range got.Databases {
+		if prefix := want.Databases[i].StateDir; !strings.HasPrefix(filepath.ToSlash(db.StateDir), prefix) {
+			t.Errorf("%s: state in %s, want %s…", db.Path, db.StateDir, prefix)
+		}
+	}
+}
+
+// Every key that can be set stands in the sample.
+func TestSampleIsComplete(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "etc", "tidemark.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range config.Keys() {
+		if !strings.Contains(string(text), "\n"+key+":") {
+			t.Errorf("the sample does not show %s", key)
+		}
+	}
+}

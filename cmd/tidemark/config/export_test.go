@@ -1,0 +1,4 @@
+package config
+
+// Keys is keys.
+func Keys() []string { return keys() }

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tidemark/cmd/tidemark/config"
+	"tidemark/cmd/tidemark/location"
+	"tidemark/replica/restore"
+	"tidemark/snapshot/state"
+)
+
+const restoreLong = `Restore writes the database as it stood after one commit: the last one, the
+one with a TXID (--txid), or the last one at a time (--timestamp). tidemark log
+lists them.
+
+The output appears under its name when it is whole and proven to be exactly
+what was committed (its state checksum is the one that was recorded), and not
+before. A file that is there is left alone and makes restore fail, unless
+--force moves it aside or --if-not-exists takes it for the result.
+
+--integrity also has SQLite check the result: quick (PRAGMA quick_check, the
+default) finds damage that was committed with the data; full (PRAGMA
+integrity_check) compares the indexes too and takes longer; none trusts the
+state checksum alone.`
+
+const restoreExample = `  tidemark restore file:///mnt/backup/app -o app.db
+  tidemark restore s3://backups/app -o app.db --timestamp 2026-01-31T12:00:00Z
+  tidemark restore s3://backups/app -o app.db --timestamp 90s --force
+  tidemark restore file://replica -o app.db --txid 48 --json`
+
+// restoreFlags are the flags of restore.
+type restoreFlags struct {
+	output, timestamp, integrity string
+	txid                         uint64
+	ifNotExists, force, dryRun   bool
+	json                         bool
+}
+
+func newRestore(p process) *cobra.Command {
+	var f restoreFlags
+	cmd := &cobra.Command{
+		Use:     "restore URL -o OUT",
+		Short:   "Write a database as it stood after any commit",
+		Long:    restoreLong,
+		Example: restoreExample,
+		Args:    exactArgs("the replica's URL"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), cmd.Flags(), p, args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVarP(&f.output, "output", "o", "", "the `file` to write (required)")
+	flags.StringVar(&f.timestamp, "timestamp", "", "the last commit at this `time`: "+momentHelp)
+	flags.Uint64Var(&f.txid, "txid", 0, "the commit with this `number`")
+	flags.BoolVar(&f.ifNotExists, "if-not-exists", false, "do nothing, successfully, if the output exists")
+	flags.BoolVar(&f.force, "force", false, "move an existing output aside first")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be restored from what, and write nothing")
+	flags.StringVar(&f.integrity, "integrity", string(restore.Quick), "have SQLite check the result: `none|quick|full`")
+	flags.BoolVar(&f.json, "json", false, "print the result, and errors, as JSON")
+	return cmd
+}
+
+func (f *restoreFlags) run(ctx context.Context, flags *pflag.FlagSet, p process, url string) error {
+	opts, err := f.options(flags, time.Now())
+	if err != nil {
+		return err
+	}
+	how, err := config.LoadLogging(flags)
+	if err != nil {
+		return err
+	}
+	place, err := location.Parse(url)
+	if err != nil {
+		return err
+	}
+	con := newConsole(p.err)
+	opts.Logger = con.logger(how)
+	opts.Progress = con.progress("restoring")
+	ctx, release := p.interruptible(ctx, func() { opts.Logger.Info("stopping: nothing was restored") })
+	defer release()
+	res, err := openAndRestore(ctx, place, opts)
+	con.endProgress()
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return writeJSON(p.out, f.report(res))
+	}
+	return f.print(p.out, res)
+}
+
+func openAndRestore(ctx context.Context, place location.Location, opts restore.Options) (restore.Result, error) {
+	bucket, err := place.Open(ctx, location.Options{})
+	if err != nil {
+		return restore.Result{}, err
+	}
+	opts.Bucket = bucket
+	return restore.Run(ctx, opts)
+}
+
+// options checks the flags before anything is opened.
+func (f *restoreFlags) options(flags *pflag.FlagSet, now time.Time) (restore.Options, error) {
+	byTime, byTXID := flags.Changed("timestamp"), flags.Changed("txid")
+	opts := restore.Options{
+		Output: f.output, Force: f.force, IfNotExists: f.ifNotExists, DryRun: f.dryRun,
+		Target: restore.Target{TXID: state.TXID(f.txid)}, Integrity: restore.Integrity(f.integrity),
+	}
+	switch {
+	case f.output == "":
+		return opts, usagef("the output is missing: give it with -o FILE")
+	case byTime && byTXID:
+		return opts, usagef("--timestamp and --txid can't be used together: each names one commit")
+	case byTXID && f.txid == 0:
+		return opts, usagef("--txid: commits are numbered from 1 on")
+	case f.force && f.ifNotExists:
+		return opts, usagef("--force and --if-not-exists can't be used together")
+	}
+	switch opts.Integrity {
+	case restore.None, restore.Quick, restore.Full:
+	default:
+		return opts, usagef("--integrity: %q is not one of none, quick and full", f.integrity)
+	}
+	if byTime {
+		t, err := parseMoment(f.timestamp, now)
+		if err != nil {
+			return opts, usagef("--timestamp: %w", err)
+		}
+		opts.Target.Time = t
+	}
+	return opts, nil
+}
+
+// restored is the result as JSON.
+type restored struct {
+	Output        string       `json:"output"`
+	TXID          state.TXID   `json:"txid"`
+	Time          string       `json:"time"`
+	Pages         uint32       `json:"pages"`
+	Bytes         int64        `json:"bytes"`
+	StateChecksum string       `json:"state_checksum"`
+	Integrity     string       `json:"integrity"`
+	AfterLast     bool         `json:"after_last,omitempty"`
+	MovedAside    string       `json:"moved_aside,omitempty"`
+	DryRun        bool         `json:"dry_run,omitempty"`
+	Plan          *restorePlan `json:"plan,omitempty"`
+}
+
+// skipped is the result as JSON where the output was there already.
+type skipped struct {
+	Output  string `json:"output"`
+	Skipped bool   `json:"skipped"`
+}
+
+// restorePlan is what a dry run would read.
+type restorePlan struct {
+	Snapshot string `json:"snapshot"`
+	Segments int    `json:"segments"`
+	Objects  int    `json:"objects"`
+	Download int64  `json:"download_bytes"`
+}
+
+func (f *restoreFlags) report(res restore.Result) any {
+	if res.Skipped {
+		return skipped{Output: res.Output, Skipped: true}
+	}
+	out := restored{
+		Output: res.Output, TXID: res.TXID, Time: formatTime(res.Time), Pages: res.Pages, Bytes: res.Bytes,
+		StateChecksum: res.Checksum.String(), Integrity: res.Integrity,
+		AfterLast: res.AfterLast, MovedAside: res.MovedAside, DryRun: f.dryRun,
+	}
+	if f.dryRun {
+		out.Plan = &restorePlan{res.Plan.Snapshot, res.Plan.Segments, res.Plan.Objects, res.Plan.Download}
+	}
+	return out
+}
+
+func (f *restoreFlags) print(w io.Writer, res restore.Result) error {
+	if res.Skipped {
+		_, err := fmt.Fprintf(w, "%s exists already; nothing was restored\n", res.Output)
+		return err
+	}
+	text := ""
+	if res.AfterLast {
+		text = "that point lies after the last commit, which is the one restored\n"
+	}
+	commit := fmt.Sprintf("TXID %s of %s", res.TXID, formatTime(res.Time))
+	if f.dryRun {
+		text += fmt.Sprintf("would restore %s to %s\nfrom the snapshot %s and %d segments: %d objects, %s to download; nothing was written\n",
+			commit, res.Output, res.Plan.Snapshot, res.Plan.Segments, res.Plan.Objects, formatSize(res.Plan.Download))
+	} else {
+		text += fmt.Sprintf("restored %s to %s\n%d pages, %s, state checksum %s", commit, res.Output, res.Pages, formatSize(res.Bytes), res.Checksum)
+		if res.Integrity != "" {
+			text += ", integrity " + res.Integrity
+		}
+		text += "\n"
+	}
+	if res.MovedAside != "" {
+		text += "the file that was there is now " + res.MovedAside + "\n"
+	}
+	_, err := io.WriteString(w, text)
+	return err
+}
