@@ -40,7 +40,9 @@ func (a *Archive) PutSegment(ctx context.Context, first state.TXID, path string)
 	return b.size, a.putOnce(ctx, SegmentKey(first), b)
 }
 
-// PutSnapshot writes a full snapshot straight into the bucket.
+// PutSnapshot writes a full snapshot straight into the bucket. That it is there
+// already, as after an answer that got lost, is success. ErrFenced says that
+// another one is.
 func (a *Archive) PutSnapshot(ctx context.Context, h snapshot.Header, src snapshot.PageSource, opts snapshot.WriteOptions) (snapshot.Summary, error) {
 	key := SnapshotKey(h.TXID, h.Base)
 	h.Replica = a.meta.Replica
@@ -60,13 +62,25 @@ func (a *Archive) PutSnapshot(ctx context.Context, h snapshot.Header, src snapsh
 	res := <-done
 	switch {
 	case errors.Is(err, storage.ErrExists):
-		return res.sum, fmt.Errorf("put %s: %w", key, ErrFenced)
+		return res.sum, a.sameSnapshot(ctx, key, h, res.sum, res.err)
 	case err != nil:
 		return res.sum, fmt.Errorf("put %s: %w", key, err)
 	case res.err != nil:
 		return res.sum, fmt.Errorf("put %s: %w", key, res.err)
 	}
 	return res.sum, nil
+}
+
+// sameSnapshot tells whether the snapshot that is in the way is the one that was
+// written, if it was written to its end: it can't be read again to compare.
+func (a *Archive) sameSnapshot(ctx context.Context, key string, h snapshot.Header, sum snapshot.Summary, writing error) error {
+	if writing == nil {
+		r, err := snapshot.Open(NewObject(ctx, a.bucket, key, sum.Stored), sum.Stored)
+		if err == nil && r.Header() == h && r.Checksum() == sum.Checksum {
+			return nil
+		}
+	}
+	return fmt.Errorf("put %s: %w", key, ErrFenced)
 }
 
 var errPutEnded = errors.New("the upload has ended")

@@ -35,10 +35,11 @@ func (b *Bucket) Put(ctx context.Context, key string, body io.Reader, opts stora
 	if err := check(ctx, key); err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
-	data, err := io.ReadAll(&reader{src: body, err: ctx.Err})
-	if err != nil {
+	var buf bytes.Buffer
+	if _, err := buf.ReadFrom(&reader{src: body, err: ctx.Err}); err != nil {
 		return fmt.Errorf("put %s: read the body: %w", key, err)
 	}
+	data := slices.Clip(buf.Bytes())
 	if opts.Size >= 0 && int64(len(data)) != opts.Size {
 		return fmt.Errorf("put %s: the body has %d bytes, not %d", key, len(data), opts.Size)
 	}
