@@ -53,7 +53,7 @@ func (e *engine) startNew(ctx context.Context) error {
 		sum, err := e.arch.PutSnapshot(ctx, h, att.Image, opts)
 		done <- result{sum, err}
 	}()
-	e.place(att)
+	e.place(ctx, att)
 	watched := e.watchTimes(ctx, att, cancel)
 	res := <-done
 	cancel()
@@ -102,7 +102,9 @@ func (e *engine) watchTimes(ctx context.Context, att *source.Attachment, cancel 
 
 // count tells how many commits there are that next has not given yet.
 func (t *tail) count() (n int, err error) {
-	if _, err := t.renew(); err != nil {
+	if _, err := t.renew(); errors.Is(err, source.ErrBusy) {
+		return 0, nil
+	} else if err != nil {
 		return 0, err
 	}
 	for {
@@ -124,7 +126,7 @@ const resyncChunk = 256 << 10
 // goes on without one. One that does is refused if nothing shows that it made
 // the history.
 func (e *engine) resync(ctx context.Context, att *source.Attachment) error {
-	e.place(att)
+	e.place(ctx, att)
 	differ := 0
 	err := e.compare(ctx, att.Image, func(no wal.PageNo, page []byte) error {
 		differ++

@@ -59,6 +59,9 @@ type tail struct {
 	// sealed is the end of the WAL when it was attached to or handed off. If
 	// the WAL restarts, it restarts from there: see package source.
 	sealed wal.Position
+	// published tells how many frames of the WAL count; limit is what it said.
+	published func() (uint32, error)
+	limit     uint32
 }
 
 // errGap says that the WAL restarted although it had not been read to its end.
@@ -71,8 +74,22 @@ func (t *tail) position() wal.Position {
 	return t.reader.Position()
 }
 
-// renew looks whether the WAL has restarted, and moves to the new generation.
+// renew looks whether the WAL has restarted, and moves to the new generation. It
+// also looks how far the WAL counts, after the header: see source.DB.Published.
 func (t *tail) renew() (restarted bool, err error) {
+	if restarted, err = t.follow(); err != nil || t.reader == nil {
+		return restarted, err
+	}
+	n, err := t.published()
+	if err != nil {
+		return restarted, err
+	}
+	t.reader.SetLimit(n)
+	t.limit = n
+	return restarted, nil
+}
+
+func (t *tail) follow() (restarted bool, err error) {
 	h, err := wal.ReadHeader(t.src)
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, wal.ErrHeader):
@@ -111,19 +128,26 @@ func (e *engine) Read() error {
 	return err
 }
 
-// read does so and tells how many there were.
+// read does so and tells how many there were. It leaves them for the next time
+// if the wal-index can't be read.
 func (e *engine) read() (n int, err error) {
-	restarted, err := e.tail.renew()
-	if err != nil {
-		return 0, err
+	n, err = e.readPublished()
+	if errors.Is(err, source.ErrBusy) {
+		err = nil
 	}
+	return n, err
+}
+
+func (e *engine) readPublished() (n int, err error) {
+	restarted, err := e.tail.renew()
 	if restarted {
 		// Until now the WAL stood still, so everything was secured by the
 		// hand-off. From here on the new generation can prove itself.
 		e.handed = false
-		if err := e.remember(local.Process); err != nil {
-			return 0, err
-		}
+		err = errors.Join(err, e.remember(local.Process))
+	}
+	if err != nil {
+		return 0, err
 	}
 	for {
 		c, err := e.tail.next()
@@ -146,13 +170,15 @@ func (e *engine) read() (n int, err error) {
 }
 
 // Secure reads to the end of the WAL and leaves nothing in memory only. It runs
-// under the write lock, so there is no open transaction.
+// under the write lock.
 func (e *engine) Secure() (uint32, error) {
-	if e.tail.reader != nil {
-		e.tail.reader.Rewind()
-	}
-	if _, err := e.read(); err != nil {
+	if _, err := e.readPublished(); err != nil {
 		return 0, err
+	}
+	// What SQLite counts must have been read. It counts 0 if the WAL is about
+	// to restart.
+	if at := e.tail.position().Frame; e.tail.limit != 0 && at != e.tail.limit {
+		return 0, fmt.Errorf("%w: read to frame %d of %d", errGap, at, e.tail.limit)
 	}
 	if e.seg != nil {
 		if err := errors.Join(e.seg.w.Flush(), e.appendPartSums()); err != nil {
@@ -290,7 +316,7 @@ func (e *engine) saveSums() error {
 
 // finish reads and seals what is left, and remembers where to go on.
 func (e *engine) finish() error {
-	if _, err := e.Secure(); err != nil {
+	if err := e.Read(); err != nil {
 		return err
 	}
 	if err := e.seal(); err != nil {

@@ -27,15 +27,11 @@ func (e *engine) follow(ctx context.Context) error {
 	lastHand := time.Now()
 	for ctx.Err() == nil {
 		n, err := e.read()
-		if errors.Is(err, errGap) {
-			e.log.Error("lost track of the WAL", slog.Any("err", err))
-			err = e.reattach(ctx)
-		}
-		if err != nil {
+		if err := e.regain(ctx, err); err != nil {
 			return err
 		}
 		if e.handOffDue(lastHand) {
-			if err := e.handOff(ctx); err != nil && ctx.Err() == nil {
+			if err := e.regain(ctx, e.handOff(ctx)); err != nil && ctx.Err() == nil {
 				return err
 			}
 			lastHand = time.Now()
@@ -53,6 +49,16 @@ func (e *engine) follow(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// regain repairs continuity if err says that it is lost, and gives all other
+// errors back.
+func (e *engine) regain(ctx context.Context, err error) error {
+	if !errors.Is(err, errGap) {
+		return err
+	}
+	e.log.Error("lost track of the WAL, comparing all pages", slog.Any("err", err))
+	return e.reattach(ctx)
 }
 
 // handOffDue decides whether to let the WAL restart.

@@ -66,7 +66,8 @@ func (e *engine) start(ctx context.Context) error {
 func (e *engine) startFrom(ctx context.Context, from origin) error {
 	e.table, e.head, e.descends = from.table, from.head, from.descends || e.opts.Takeover
 	att, err := e.db.Attach(ctx, from.position, func(h wal.Header) error {
-		e.tail = tail{src: e.db.WAL(), reader: wal.NewReader(e.db.WAL(), h, from.position)}
+		e.tail = e.newTail(ctx)
+		e.tail.reader = wal.NewReader(e.db.WAL(), h, from.position)
 		return e.Read()
 	})
 	if err != nil {
@@ -74,7 +75,8 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 	}
 	if from.proven && att.Continues {
 		if !att.Resumed {
-			e.tail = tail{src: e.db.WAL(), reader: wal.NewReader(e.db.WAL(), att.Header, from.position)}
+			e.tail = e.newTail(ctx)
+			e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, from.position)
 		}
 		e.tail.sealed = att.End
 		e.log.Info("carrying on", slog.Uint64("txid", uint64(e.head.TXID)), slog.String("wal", e.tail.position().String()))
@@ -94,12 +96,20 @@ func (e *engine) reattach(ctx context.Context) error {
 }
 
 // place puts the tail at what Attach found.
-func (e *engine) place(att *source.Attachment) {
-	e.tail = tail{src: e.db.WAL(), sealed: att.End}
+func (e *engine) place(ctx context.Context, att *source.Attachment) {
+	e.tail = e.newTail(ctx)
+	e.tail.sealed = att.End
 	if att.HasWAL {
 		e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, att.End)
 	}
 	e.handed = false
+}
+
+// newTail gives a tail that stands nowhere. It reads on when ctx has ended, for
+// the clean stop.
+func (e *engine) newTail(ctx context.Context) tail {
+	ctx = context.WithoutCancel(ctx)
+	return tail{src: e.db.WAL(), published: func() (uint32, error) { return e.db.Published(ctx) }}
 }
 
 // recall finds the newest state of the history, and whether the local state

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 )
 
 // Sizes of the reader's window on the file. It grows while commits keep
@@ -61,6 +62,7 @@ type Reader struct {
 	scan     Position
 	misses   int
 	patience int
+	limit    uint32
 
 	window []byte
 	buf    []byte
@@ -72,11 +74,18 @@ type Reader struct {
 // generation, which must be the end of a commit or the generation's start.
 // Nothing is read before Next.
 func NewReader(src io.ReaderAt, h Header, from Position) *Reader {
-	return &Reader{src: src, hdr: h, last: Commit{Start: from, End: from}, scan: from, patience: 1, want: minWindow}
+	return &Reader{src: src, hdr: h, last: Commit{Start: from, End: from}, scan: from, patience: 1, limit: math.MaxUint32, want: minWindow}
 }
 
 // Header is that of the generation which the reader follows.
 func (r *Reader) Header() Header { return r.hdr }
+
+// SetLimit tells how many of the generation's frames count. Next gives no commit
+// past them, whatever the file holds. The wal-index knows their number (mxFrame):
+// a writer publishes a commit there after it has written its last frame to the
+// WAL, and if it dies in between, the next one writes over it. Without a limit
+// the reader takes what recovery would.
+func (r *Reader) SetLimit(frames uint32) { r.limit = frames }
 
 // Position is the end of the last commit that Next gave.
 func (r *Reader) Position() Position { return r.last.End }
@@ -126,6 +135,9 @@ func (r *Reader) impatient() bool {
 // find follows the chain from r.scan to a frame that commits.
 func (r *Reader) find() (Commit, error) {
 	for {
+		if r.scan.Frame >= r.limit {
+			return Commit{}, io.EOF
+		}
 		f, err := r.frame(r.scan.Frame + 1)
 		if err != nil {
 			return Commit{}, err

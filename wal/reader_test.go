@@ -23,7 +23,7 @@ func TestReaderReadsAll(t *testing.T) {
 			t.Run(fmt.Sprintf("order=%d/size=%d", order, size), func(t *testing.T) {
 				t.Parallel()
 				w := newTape(order, size)
-				for _, n := range []int{1, 1, 3, 20, 1, 300, 2} {
+				for _, n := range []int{1, 1, 3, 20, 1, min(300, 1<<20/int(size)), 2} {
 					w.commit(n)
 				}
 				r := w.reader()
@@ -121,7 +121,7 @@ func TestLargeCommit(t *testing.T) {
 	for _, order := range orders() {
 		w := newTape(order, 4096)
 		w.commit(3)
-		w.commit(2000) // 8 MB
+		w.commit(700) // 2.9 MB
 		w.commit(1)
 		want := naiveAll(w.b, w.h, w.h.Start())
 		r := w.reader()
@@ -179,7 +179,7 @@ func TestFramesLeftEarly(t *testing.T) {
 
 func TestErrChanged(t *testing.T) {
 	t.Parallel()
-	const at = 700 // the frame that changes
+	const at = 300 // the frame that changes
 	tests := map[string]func(*tape){
 		"image":      func(w *tape) { w.b[w.offset(at)+24]++ },
 		"page":       func(w *tape) { w.b[w.offset(at)]++ },
@@ -189,13 +189,13 @@ func TestErrChanged(t *testing.T) {
 		"deletion":   func(w *tape) { w.b = nil },
 		"restart":    func(w *tape) { w.restart(); w.commit(at + 1) },
 		// A whole chain, but another one: found at the commit's end.
-		"other commit": func(w *tape) { w.rollback(); w.end = w.h.Start(); w.commit(1000) },
+		"other commit": func(w *tape) { w.rollback(); w.end = w.h.Start(); w.commit(600) },
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newTape(wal.LittleEndian, 4096)
-			w.commit(1000)
+			w.commit(600)
 			want, _ := naiveNext(w.b, w.h, w.h.Start())
 			r := w.reader()
 			if _, err := r.Next(); err != nil {
@@ -210,6 +210,56 @@ func TestErrChanged(t *testing.T) {
 				t.Errorf("gave %d frames before it, not those of the commit", len(got))
 			}
 		})
+	}
+}
+
+// A commit read again, and not to its end, has not been checked to its end.
+func TestErrChangedAgain(t *testing.T) {
+	t.Parallel()
+	w := newTape(wal.LittleEndian, 512)
+	w.commit(20)
+	r := w.reader()
+	if _, err := r.Next(); err != nil {
+		t.Fatal(err)
+	}
+	r.Rewind() // the next Frames reads the file
+	w.b[w.offset(9)+24]++
+	for range r.Frames() {
+		break
+	}
+	for range 2 {
+		if got, err := framesOf(r); !errors.Is(err, wal.ErrChanged) || len(got) != 9 {
+			t.Errorf("%d frames, then %v, want 9, then ErrChanged", len(got), err)
+		}
+	}
+}
+
+// A commit that needs two reads is given as its chain was checked, even when
+// the file's first half is no longer what it was at the second read.
+func TestFramesAreThoseThatWereChecked(t *testing.T) {
+	t.Parallel()
+	w := newTape(wal.LittleEndian, 4096)
+	w.commit(25) // 100 KB
+	want, _ := naiveNext(w.b, w.h, w.h.Start())
+	reads := 0
+	r := wal.NewReader(source(func(p []byte, off int64) (int, error) {
+		if reads++; reads == 2 {
+			w.b[w.offset(3)+24]++
+		}
+		return w.ReadAt(p, off)
+	}), w.h, w.h.Start())
+	if _, err := r.Next(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := framesOf(r)
+	if err != nil && !errors.Is(err, wal.ErrChanged) || err == nil && len(got) != 25 {
+		t.Fatalf("%d frames, then %v", len(got), err)
+	}
+	if !slices.Equal(got, want.Frames[:len(got)]) {
+		t.Error("gave a frame that the chain does not vouch for")
+	}
+	if reads < 2 {
+		t.Error("one read was enough: the test has lost its point")
 	}
 }
 
@@ -267,10 +317,10 @@ func TestOnlyCheckedBytesAreGiven(t *testing.T) {
 func TestReadErrorsArePassedOn(t *testing.T) {
 	t.Parallel()
 	w := newTape(wal.BigEndian, 1024)
-	for _, n := range []int{1, 200, 2, 3000, 1} {
+	for _, n := range []int{1, 200, 2, 1200, 1} {
 		w.commit(n)
 	}
-	w.open(5000) // longer than Next forgets
+	w.open(60)
 	want := naiveAll(w.b, w.h, w.h.Start())
 	errDisk := fmt.Errorf("disk hiccup: %w", io.ErrUnexpectedEOF)
 	failed := true
@@ -287,7 +337,7 @@ func TestReadErrorsArePassedOn(t *testing.T) {
 		}), w.h, w.h.Start())
 		var got []commit
 		seen := false
-		for range 30 {
+		for range 12 {
 			c, err := r.Next()
 			if errors.Is(err, io.EOF) {
 				continue
@@ -340,7 +390,7 @@ func TestBeyond4GiB(t *testing.T) {
 			// The same frames on a short tape, whose chain starts elsewhere.
 			w := newTape(h.Order, h.PageSize)
 			w.end = wal.Position{Salts: h.Salts, Sum: from.Sum}
-			for _, n := range []int{3, 1, 6 << 20 / int(tt.size), 2} {
+			for _, n := range []int{3, 1, 2 << 20 / int(tt.size), 2} {
 				w.commit(n)
 			}
 			want := naiveAll(w.b, h, wal.Position{Salts: h.Salts, Sum: from.Sum})
@@ -364,7 +414,7 @@ func TestBeyond4GiB(t *testing.T) {
 
 // Not parallel: AllocsPerRun counts the whole process.
 func TestSteadyStateAllocations(t *testing.T) {
-	for _, frames := range []int{1, 100} {
+	for _, frames := range []int{1, 10} {
 		w := newTape(wal.LittleEndian, 4096)
 		for range 200 {
 			w.commit(frames)

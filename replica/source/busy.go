@@ -29,8 +29,8 @@ const (
 	pause = 50 * time.Microsecond
 )
 
-// errBusy says that a lock was not to be had in time.
-var errBusy = errors.New("database is locked by others")
+// ErrBusy says that a lock was not to be had in time.
+var ErrBusy = errors.New("database is locked by others")
 
 // retryBusy runs op until it no longer fails for a lock, for at most the given
 // time.
@@ -42,7 +42,7 @@ func retryBusy(ctx context.Context, patience time.Duration, op func() error) err
 			return err
 		}
 		if time.Now().After(deadline) {
-			return errors.Join(errBusy, err)
+			return errors.Join(ErrBusy, err)
 		}
 		if n < spins {
 			continue

@@ -13,8 +13,10 @@ import (
 //
 // That is right whatever a checkpoint does meanwhile: the pin keeps frames
 // after the position out of the file, and the frames before it are read from
-// the WAL, whether or not they are in the file. It holds until the pin that was
-// taken with it is handed off. An Image is safe for concurrent use.
+// the WAL, whether or not they are in the file. Only if all of them were in the
+// file when the pin was taken are they read from there: then the WAL may restart
+// over them. It holds until the pin that was taken with it is handed off. An
+// Image is safe for concurrent use.
 type Image struct {
 	db, wal io.ReaderAt
 	header  wal.Header

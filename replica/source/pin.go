@@ -86,6 +86,29 @@ func (d *DB) checkpoint(ctx context.Context) (frames, done int, err error) {
 	}
 }
 
+// Published is the number of frames of the WAL's generation that count, as the
+// wal-index has it. A commit that is in the file and not among them is one that
+// SQLite does not know: its writer is about to publish it, or died before.
+//
+// Whoever reads the WAL's header first and then this, and accepts only frames of
+// that header's salts up to it, accepts only commits: if the WAL restarts in
+// between, no frame has these salts any more.
+//
+// ErrBusy says that it can't be told now.
+func (d *DB) Published(ctx context.Context) (uint32, error) {
+	var busy, frames, done int64
+	err := retryBusy(ctx, freePatience, func() error {
+		return d.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &frames, &done)
+	})
+	if err == nil && (busy != 0 || frames < 0) {
+		err = ErrBusy
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look at the wal-index of %s: %w", d.path, err)
+	}
+	return uint32(frames), nil
+}
+
 // Attachment is what Attach found: the database at the end of its WAL, at a
 // moment when nobody could write.
 type Attachment struct {
@@ -128,7 +151,7 @@ func (d *DB) Attach(ctx context.Context, known wal.Position, resume func(wal.Hea
 		// The WAL is read once without the lock, so that little is left to
 		// read under it.
 		s := scan{known: known, frames: map[wal.PageNo]uint32{}}
-		if err := s.run(ctx, d.wal); err != nil {
+		if err := s.run(ctx, d); err != nil {
 			return nil, err
 		}
 		a, err := d.attachLocked(ctx, &s, resume)
@@ -147,7 +170,7 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 	if h, err := wal.ReadHeader(d.wal); s.restarted(h, err) {
 		return nil, nil //nolint:nilnil // documented
 	}
-	if err := s.run(ctx, d.wal); err != nil {
+	if err := s.run(ctx, d); err != nil {
 		return nil, err
 	}
 	if err := d.pin(ctx); err != nil {
@@ -155,6 +178,9 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 	}
 	if err := d.pins[d.pinned].QueryRowContext(ctx, "PRAGMA page_count").Scan(&s.pages); err != nil {
 		return nil, fmt.Errorf("read page count of %s: %w", d.path, err)
+	}
+	if err := d.dropBackfilled(ctx, s); err != nil {
+		return nil, err
 	}
 	resumed := s.continues && s.end().Frame-s.known.Frame <= resumeFrames
 	if resumed {
@@ -169,6 +195,25 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 	}, nil
 }
 
+// dropBackfilled forgets where the pages lie in the WAL if the database file has
+// them all. Then the pin may be in slot 0, and the next writer restarts the WAL
+// over them. If it does not, the pin has a mark, and the frames stay. It is
+// called after the pin was taken and under the write lock, when the WAL does not
+// grow and no longer changes between the two.
+func (d *DB) dropBackfilled(ctx context.Context, s *scan) error {
+	var busy, frames, done int
+	err := retryBusy(ctx, openPatience, func() error {
+		return d.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &frames, &done)
+	})
+	if err != nil {
+		return fmt.Errorf("read the WAL's progress of %s: %w", d.path, err)
+	}
+	if frames == done {
+		clear(s.frames)
+	}
+	return nil
+}
+
 // scan walks a WAL and notes the last frame of each page.
 type scan struct {
 	known     wal.Position
@@ -179,19 +224,24 @@ type scan struct {
 	continues bool
 }
 
-func (s *scan) run(ctx context.Context, f io.ReaderAt) error {
+func (s *scan) run(ctx context.Context, d *DB) error {
 	if s.reader == nil {
-		h, err := wal.ReadHeader(f)
+		h, err := wal.ReadHeader(d.wal)
 		if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrHeader) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		s.header, s.reader = h, wal.NewReader(f, h, h.Start())
+		s.header, s.reader = h, wal.NewReader(d.wal, h, h.Start())
 		s.continues = s.known == h.Start()
 	}
+	published, err := d.Published(ctx)
+	if err != nil {
+		return err
+	}
 	s.reader.Rewind()
+	s.reader.SetLimit(published)
 	for ctx.Err() == nil {
 		c, err := s.reader.Next()
 		if errors.Is(err, io.EOF) {
