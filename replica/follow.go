@@ -12,6 +12,9 @@ const (
 	// tell of a change, pollBlind how often if it can't.
 	pollWatched = time.Second
 	pollBlind   = 50 * time.Millisecond
+	// checkEvery is how often it is checked that the database is still the
+	// file at its path.
+	checkEvery = time.Second
 	// handIdle is how long a short WAL may lie around before it is handed off
 	// all the same.
 	handIdle = time.Minute
@@ -24,8 +27,14 @@ const (
 func (e *engine) follow(ctx context.Context) error {
 	e.nextHand = time.Now()
 	e.handDelay = minHandDelay
-	lastHand := time.Now()
+	lastHand, checked := time.Now(), time.Now()
 	for ctx.Err() == nil {
+		if time.Since(checked) >= checkEvery {
+			if err := e.db.Check(); err != nil {
+				return err
+			}
+			checked = time.Now()
+		}
 		n, err := e.read()
 		if err := e.regain(ctx, err); err != nil {
 			return err

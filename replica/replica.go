@@ -24,6 +24,13 @@ var (
 	// ErrRefused says that the database can't be followed, or not into this
 	// replica.
 	ErrRefused = source.ErrRefused
+	// ErrDamaged says that the database file does not hold all of it.
+	ErrDamaged = source.ErrDamaged
+	// ErrReplaced says that the database file was replaced or deleted while it
+	// was being followed.
+	ErrReplaced = source.ErrReplaced
+	// ErrUnfinished says that a new replica was not begun to its end.
+	ErrUnfinished = errors.New("stopped before the first snapshot was complete: nothing can be restored yet")
 	// ErrLocked says that another tidemark follows the database.
 	ErrLocked = local.ErrLocked
 	// ErrFenced says that another writer has advanced the replica.
@@ -120,8 +127,8 @@ func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 	}
 	defer func() { err = errors.Join(err, e.close(ctx)) }()
 	if err := e.start(ctx); err != nil {
-		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-			return Report{}, nil // stopped before there was anything to ship
+		if ctx.Err() != nil && e.arch != nil && e.table == nil {
+			err = fmt.Errorf("%w: %w", ErrUnfinished, err)
 		}
 		return Report{}, err
 	}
@@ -140,8 +147,11 @@ func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 		if !once {
 			err = e.follow(workCtx)
 		}
-		if err == nil {
-			err = e.finish()
+		if err == nil || errors.Is(err, ErrReplaced) {
+			err = errors.Join(err, e.finish())
+		}
+		if errors.Is(err, ErrReplaced) {
+			return err // what was read of the old file is shipped all the same
 		}
 		if err != nil {
 			cancel() // what is sealed waits in the spool

@@ -1,6 +1,7 @@
 package replica_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -68,13 +69,17 @@ func assertHealthy(t *testing.T, a *app) {
 }
 
 // A replicator that starts again carries on from the WAL's position, commit by
-// commit, as long as the WAL proves it.
+// commit, as long as the WAL or the database file proves it.
 func TestCarryOn(t *testing.T) {
 	t.Parallel()
 	a, b := newApp(t), mem.New()
 	opts := replica.Options{Path: a.path, Bucket: b, SyncInterval: time.Millisecond}
 	launch(t, opts).stop()
-	for range 3 {
+	for i := range 4 {
+		if i >= 2 { // a new WAL, of which nothing is in the database file yet
+			a.close()
+			a.open()
+		}
 		a.insert(5)
 		e := launch(t, opts)
 		a.insert(5)
@@ -491,5 +496,47 @@ func TestRefused(t *testing.T) {
 	b := mem.New()
 	if _, err := replica.Once(t.Context(), replica.Options{Path: old.path, Bucket: b}); err != nil {
 		t.Errorf("a rollback-journal database: %v", err)
+	}
+}
+
+// A replicator that follows a file which is no longer the database says so.
+func TestReplaced(t *testing.T) {
+	t.Parallel()
+	a, b := newApp(t), mem.New()
+	e := launch(t, replica.Options{Path: a.path, Bucket: b, SyncInterval: time.Hour})
+	a.insert(3)
+	want := a.digest()
+	if err := os.Rename(a.path, a.path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-e.done; !errors.Is(err, replica.ErrReplaced) {
+		t.Errorf("the database was moved away: %v, want ErrReplaced", err)
+	}
+	if got := restored(t, b, 0); got != want {
+		t.Error("what was read before is not shipped")
+	}
+}
+
+// A first snapshot that a stop interrupts is no success.
+func TestUnfinished(t *testing.T) {
+	t.Parallel()
+	a, b := newApp(t), &faulty{Bucket: mem.New(), hold: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := replica.Run(ctx, replica.Options{Path: a.path, Bucket: b})
+		done <- err
+	}()
+	waitFor(t, func() bool { return has(t, b, "tidemark.json") })
+	cancel()
+	close(b.hold)
+	if err := <-done; err != nil && !errors.Is(err, replica.ErrUnfinished) {
+		t.Errorf("stopped in the first snapshot: %v, want ErrUnfinished", err)
+	}
+	if _, err := replica.Once(t.Context(), replica.Options{Path: a.path, Bucket: b.Bucket}); err != nil {
+		t.Errorf("the next run: %v", err)
+	}
+	if got := restored(t, b, 0); got != a.digest() {
+		t.Error("the newest state differs")
 	}
 }

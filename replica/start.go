@@ -25,6 +25,9 @@ type origin struct {
 	// descends tells that the local state shows that this database made the
 	// replica's newest state.
 	descends bool
+	// shipped, if not nil, is what is to be remembered of the archive once the
+	// database is found to belong to it.
+	shipped *local.Shipped
 }
 
 // start finds out what the history holds and what the database is, and brings
@@ -39,7 +42,7 @@ func (e *engine) start(ctx context.Context) error {
 		return fmt.Errorf("%w into this replica: its pages have %d bytes, the database's %d; use another URL",
 			ErrRefused, arch.Meta().PageSize, e.db.PageSize())
 	}
-	if err := e.db.EnsureWAL(ctx); err != nil {
+	if err := e.db.CheckMode(ctx); err != nil {
 		return err
 	}
 	if missing {
@@ -48,6 +51,9 @@ func (e *engine) start(ctx context.Context) error {
 			return err
 		}
 		e.log.Info("created the replica", slog.String("id", arch.Meta().Replica.String()))
+	}
+	if err := e.db.EnsureWAL(ctx); err != nil {
+		return err
 	}
 	e.arch = arch
 	e.ship = newShipper(arch, e.dir, e.log)
@@ -82,8 +88,52 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 		e.log.Info("carrying on", slog.Uint64("txid", uint64(e.head.TXID)), slog.String("wal", e.tail.position().String()))
 		return e.Read()
 	}
-	return e.resync(ctx, att)
+	if ok, err := e.continuesFile(ctx, att, from); err != nil {
+		return err
+	} else if ok {
+		e.tail = e.newTail(ctx)
+		e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, att.Header.Start())
+		e.tail.sealed = att.End
+		e.log.Info("carrying on from the WAL's beginning", slog.Uint64("txid", uint64(e.head.TXID)))
+		return e.Read()
+	}
+	if err := e.resync(ctx, att); err != nil || from.shipped == nil {
+		return err
+	}
+	return e.dir.SaveShipped(*from.shipped)
 }
+
+// continuesFile tells whether the database file, without its WAL, is the last
+// state of the history: then the WAL holds all that has happened since, commit by
+// commit. That is so when it is a new one of which nothing has been checkpointed
+// yet. Pages that are being checkpointed meanwhile only make it fail.
+//
+// If a power cut brought back a WAL that had been checkpointed completely, the
+// file is that state too, but so is the database with the WAL: then there is
+// nothing to carry on.
+func (e *engine) continuesFile(ctx context.Context, att *source.Attachment, from origin) (bool, error) {
+	if !from.proven || !att.HasWAL || att.Header.Salts == from.position.Salts {
+		return false, nil
+	}
+	if same, err := e.matches(ctx, att.Image); err != nil || same {
+		return false, err
+	}
+	return e.matches(ctx, att.Image.WithoutWAL(e.table.Len()))
+}
+
+// matches tells whether an image is the last state of the history.
+func (e *engine) matches(ctx context.Context, m *source.Image) (bool, error) {
+	if m.Pages() != e.table.Len() {
+		return false, nil
+	}
+	err := e.compare(ctx, m, func(wal.PageNo, []byte) error { return errDiffers })
+	if errors.Is(err, errDiffers) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+var errDiffers = errors.New("a page differs")
 
 // reattach repairs continuity while running: a new pin, and a comparison of all
 // pages with the last state that was read.
@@ -139,7 +189,9 @@ func (e *engine) recall(ctx context.Context) (origin, error) {
 		return origin{}, err
 	}
 	e.ship.rep.TXID = head.Last
-	return origin{
+	// If this database is found to be the one, its next segment follows these.
+	shipped := local.Shipped{Replica: e.arch.Meta().Replica, First: e.newest(), Last: head.Last}
+	return origin{shipped: &shipped,
 		table: t, descends: descends,
 		head: segment.Commit{TXID: head.Last, Time: head.Commit.Time, Pages: head.Pages, After: head.Checksum},
 	}, nil

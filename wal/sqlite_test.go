@@ -204,7 +204,7 @@ func TestSQLite(t *testing.T) {
 			for _, c := range got {
 				twice += repeated(c)
 			}
-			if twice == 0 {
+			if twice == 0 && size <= 4096 {
 				t.Error("no page came twice in a commit: the test has lost its point")
 			}
 			file := readFile(t, d.path+"-wal")

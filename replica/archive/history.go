@@ -130,13 +130,16 @@ func (a *Archive) Commits(ctx context.Context, q Query, fn func(Commit) error) e
 			return err
 		}
 		for _, list := range slices.Backward(lists) {
-			if err := e.emit(list); err != nil {
+			if err := e.emit(list); err != nil || e.done {
 				return err
 			}
 		}
 	}
 	if e.done {
 		return nil
+	}
+	if err := e.follows(first.TXID); err != nil {
+		return err
 	}
 	h, err := a.SnapshotHeader(ctx, first)
 	if err != nil {
@@ -172,9 +175,23 @@ type emitter struct {
 	fn   func(Commit) error
 	n    int
 	done bool
+	// next is the oldest TXID that has been looked at, 0 at first.
+	next state.TXID
+}
+
+// follows checks that a commit comes right before the oldest looked at.
+func (e *emitter) follows(id state.TXID) error {
+	if e.next != 0 && id+1 != e.next {
+		return fmt.Errorf("%w: the commits from TXID %v to %v are missing", ErrBroken, id+1, e.next-1)
+	}
+	return nil
 }
 
 func (e *emitter) emit(list []segment.Commit) error {
+	if err := e.follows(list[len(list)-1].TXID); err != nil {
+		return err
+	}
+	e.next = list[0].TXID
 	for _, c := range slices.Backward(list) {
 		err := e.one(Commit{TXID: c.TXID, Time: c.Time, Pages: c.Frames, Bytes: c.Bytes, Resync: c.Flags&segment.Resync != 0})
 		if err != nil || e.done {

@@ -167,6 +167,9 @@ func readMeta(ctx context.Context, b storage.Bucket) (Meta, error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return Meta{}, fmt.Errorf("read %s: %w: %w", metaKey, block.ErrCorrupt, err)
 	}
+	if f.Format < 1 {
+		return Meta{}, fmt.Errorf("read %s: %w: it is not tidemark's", metaKey, block.ErrCorrupt)
+	}
 	if f.Format != formatVersion {
 		return Meta{}, fmt.Errorf("read %s: %w %d, this program reads %d", metaKey, block.ErrVersion, f.Format, formatVersion)
 	}

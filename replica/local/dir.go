@@ -43,8 +43,14 @@ func Open(path string) (*Dir, error) {
 	return d, nil
 }
 
-// Close gives up the lock.
+// Close gives up the lock. A directory in which nothing was ever saved goes.
 func (d *Dir) Close() error {
+	if _, err := os.Stat(d.file("state.json")); errors.Is(err, os.ErrNotExist) {
+		// Each of them stays if there is anything in it.
+		_ = os.Remove(d.file("spool"))
+		_ = os.Remove(d.file("lock"))
+		defer os.Remove(d.path) //nolint:errcheck // as above
+	}
 	if err := d.lock.Close(); err != nil {
 		return fmt.Errorf("unlock state directory: %w", err)
 	}

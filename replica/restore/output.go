@@ -23,14 +23,19 @@ type output struct {
 // check looks whether the place is free: ErrExists, unless what is there will be
 // moved aside, or ErrStray.
 func (o *output) check() error {
-	_, err := os.Lstat(o.path)
+	info, err := os.Lstat(o.path)
 	switch {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("%w: %s is a folder; give the name of a file in it", ErrExists, o.path)
 	case err == nil && o.force:
 		return nil // the sidecars are its own, and move with it
 	case err == nil:
 		return fmt.Errorf("%w: %s", ErrExists, o.path)
 	case !errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("look at the output: %w", err)
+	}
+	if _, err := os.Stat(filepath.Dir(o.path)); err != nil {
+		return fmt.Errorf("look at the output's folder: %w", err)
 	}
 	for _, suffix := range sidecars() {
 		if _, err := os.Lstat(o.path + suffix); err == nil && !o.force {
@@ -63,8 +68,12 @@ func (o *output) discard() error {
 // publish makes the file durable and gives it its name. It never replaces a
 // file: what is in the way is moved aside, or an error.
 func (o *output) publish() (aside string, err error) {
-	if err := o.file.Chmod(0o644); err != nil {
-		return "", fmt.Errorf("finish the output: %w", err)
+	// The file stays private, as CreateTemp made it, unless it takes the place
+	// of one that was not.
+	if info, err := os.Stat(o.path); err == nil {
+		if err := o.file.Chmod(info.Mode().Perm()); err != nil {
+			return "", fmt.Errorf("finish the output: %w", err)
+		}
 	}
 	if err := errors.Join(o.file.Sync(), o.file.Close()); err != nil {
 		return "", fmt.Errorf("finish the output: %w", err)

@@ -119,7 +119,7 @@ func Run(ctx context.Context, opts Options) (Result, error) {
 	case errors.Is(err, ErrExists) && opts.IfNotExists:
 		res.Skipped = true
 		return res, nil
-	case err != nil && !opts.DryRun:
+	case err != nil:
 		return res, err
 	}
 	a, err := archive.Open(ctx, opts.Bucket)

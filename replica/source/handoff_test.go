@@ -30,14 +30,14 @@ func write(t *testing.T, db *sql.DB) *writer {
 				return
 			default:
 			}
-			_, w.err = db.ExecContext(context.Background(), "INSERT INTO t(v) VALUES(randomblob(300))") //nolint:usetesting // outlives it by a moment
+			_, w.err = db.ExecContext(context.Background(), "INSERT INTO t(v) VALUES(randomblob(300))")
 			if w.err != nil {
 				return
 			}
 			w.commits++
 		}
 	})
-	t.Cleanup(func() { w.end() })
+	t.Cleanup(func() { _, _ = w.end() })
 	return w
 }
 
@@ -250,10 +250,11 @@ func TestHandOffLocked(t *testing.T) {
 func TestHandOffFails(t *testing.T) {
 	t.Parallel()
 	errOurs := errors.New("ours")
-	for name, fail := range map[string]func(cancel context.CancelFunc) (context.CancelFunc, error){
-		"an error in Read":    func(context.CancelFunc) (context.CancelFunc, error) { return nil, errOurs },
-		"cancelled in Read":   func(c context.CancelFunc) (context.CancelFunc, error) { c(); return nil, nil },
-		"cancelled in Secure": func(c context.CancelFunc) (context.CancelFunc, error) { return c, nil },
+	for name, tc := range map[string]struct{ read, secure, cancel bool }{
+		"error in Read":       {read: true},
+		"cancelled in Read":   {read: true, cancel: true},
+		"error in Secure":     {secure: true},
+		"cancelled in Secure": {secure: true, cancel: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -264,11 +265,17 @@ func TestHandOffFails(t *testing.T) {
 			app.insert(5)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			_, err := d.HandOff(ctx, &failing{f, func() error {
-				secured, err := fail(cancel)
-				f.secured = secured
-				return err
-			}})
+			end := func(now bool) error {
+				switch {
+				case !now:
+					return nil
+				case !tc.cancel:
+					return errOurs
+				}
+				cancel()
+				return nil
+			}
+			_, err := d.HandOff(ctx, &failing{f, func() error { return end(tc.read) }, func() error { return end(tc.secure) }})
 			if !errors.Is(err, errOurs) && !errors.Is(err, context.Canceled) {
 				t.Fatalf("got %v", err)
 			}
@@ -278,7 +285,6 @@ func TestHandOffFails(t *testing.T) {
 				app.checkpoint("RESTART")
 			}
 			f.mustRead(8)
-			f.secured = nil
 			if res, err := d.HandOff(t.Context(), f); err != nil || !res.Complete {
 				t.Fatalf("%+v %v", res, err)
 			}
@@ -291,15 +297,15 @@ func TestHandOffFails(t *testing.T) {
 	}
 }
 
-// failing is a Drainer that does something else first.
+// failing is a Drainer that can fail after it has done its work.
 type failing struct {
 	source.Drainer
-	before func() error
+	read, secured func() error
 }
 
-func (f *failing) Read() error {
-	if err := f.before(); err != nil {
-		return err
-	}
-	return f.Drainer.Read()
+func (f *failing) Read() error { return errors.Join(f.Drainer.Read(), f.read()) }
+
+func (f *failing) Secure() (uint32, error) {
+	n, err := f.Drainer.Secure()
+	return n, errors.Join(err, f.secured())
 }

@@ -212,8 +212,6 @@ type follower struct {
 	copy     []byte
 	commits  int
 	restarts int
-	// secured, if not nil, is called at the end of Secure.
-	secured func()
 }
 
 func follow(t *testing.T, d *source.DB, att *source.Attachment) *follower {
@@ -298,9 +296,6 @@ func (f *follower) Secure() (uint32, error) {
 		return 0, err
 	}
 	f.sealed = f.position()
-	if f.secured != nil {
-		f.secured()
-	}
 	return f.sealed.Frame, nil
 }
 

@@ -27,6 +27,11 @@ var (
 	// ErrRefused says that it is one that cannot be followed safely, or not
 	// under the options given.
 	ErrRefused = errors.New("this database can't be followed")
+	// ErrDamaged says that the file does not hold all of the database.
+	ErrDamaged = errors.New("the database is damaged")
+	// ErrReplaced says that the path no longer leads to the file that was
+	// opened.
+	ErrReplaced = errors.New("the database file was replaced or deleted")
 )
 
 // Options are the choices of Open.
@@ -83,8 +88,10 @@ func (d *DB) open(ctx context.Context) error {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%w: %s is not a regular file", ErrRefused, d.path)
 	}
-	if d.file, err = os.Open(d.path); err != nil {
-		return fmt.Errorf("open database: %w", err)
+	// Never written to, but SQLite gives -wal and -shm the database's mode:
+	// where one can't write, one would leave files that others can't either.
+	if d.file, err = os.OpenFile(d.path, os.O_RDWR, 0); err != nil {
+		return fmt.Errorf("%w: tidemark must be able to write to it, for SQLite's locks: %w", ErrRefused, err)
 	}
 	if err := checkHeader(d.file, d.path); err != nil {
 		return err
@@ -157,10 +164,25 @@ func (d *DB) connect(ctx context.Context) error {
 	return nil
 }
 
+// CheckMode refuses a database that EnsureWAL would refuse to switch.
+func (d *DB) CheckMode(ctx context.Context) error {
+	mode, err := d.pragma(ctx, "PRAGMA journal_mode")
+	if err != nil {
+		return d.explain(fmt.Errorf("read journal mode of %s: %w", d.path, err))
+	}
+	if d.keepMode && mode != "wal" {
+		return fmt.Errorf("%w: %s has journal_mode=%s and only WAL can be followed; run PRAGMA journal_mode=WAL in it, or let tidemark do so", ErrRefused, d.path, mode)
+	}
+	return nil
+}
+
 // EnsureWAL makes sure that the database is in WAL mode, as Attach needs it. It
 // is the one thing that tidemark ever changes in a database, so it comes when
 // everything else is known to be right. Errors are as with Open.
 func (d *DB) EnsureWAL(ctx context.Context) error {
+	if err := d.CheckMode(ctx); err != nil {
+		return err
+	}
 	if err := d.ensureWAL(ctx); err != nil {
 		return d.explain(err)
 	}
@@ -174,9 +196,6 @@ func (d *DB) ensureWAL(ctx context.Context) error {
 	}
 	if mode == "wal" {
 		return nil
-	}
-	if d.keepMode {
-		return fmt.Errorf("%w: %s has journal_mode=%s and only WAL can be followed; run PRAGMA journal_mode=WAL in it, or let tidemark do so", ErrRefused, d.path, mode)
 	}
 	got, err := d.pragma(ctx, "PRAGMA journal_mode=WAL")
 	if err != nil {
@@ -214,6 +233,24 @@ func (d *DB) explain(err error) error {
 	default:
 		return err
 	}
+}
+
+// Check reports, as ErrReplaced, that another file has taken the database's place
+// or that it is gone. What is being followed then is a file that nobody else can
+// find.
+func (d *DB) Check() error {
+	ours, err := d.file.Stat()
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", d.path, err)
+	}
+	now, err := os.Stat(d.path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("look at %s: %w", d.path, err)
+	}
+	if err != nil || !os.SameFile(ours, now) {
+		return fmt.Errorf("%w while it was being followed: %s; what was read of the old one is shipped; start again to follow the new one", ErrReplaced, d.path)
+	}
+	return nil
 }
 
 // Path is the database's path, absolute and with symbolic links resolved.

@@ -182,6 +182,14 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 	if err := d.dropBackfilled(ctx, s); err != nil {
 		return nil, err
 	}
+	image := &Image{db: d.file, wal: d.wal, header: s.header, size: d.pageSize, pages: s.pages, frames: s.frames}
+	info, err := d.file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("look at %s: %w", d.path, err)
+	}
+	if err := image.Complete(info.Size()); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.path, err)
+	}
 	resumed := s.continues && s.end().Frame-s.known.Frame <= resumeFrames
 	if resumed {
 		if err := resume(s.header); err != nil {
@@ -191,7 +199,7 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 	return &Attachment{
 		Header: s.header, HasWAL: s.reader != nil, End: s.end(), Pages: s.pages,
 		Continues: s.continues, Resumed: resumed,
-		Image: &Image{db: d.file, wal: d.wal, header: s.header, size: d.pageSize, pages: s.pages, frames: s.frames},
+		Image: image,
 	}, nil
 }
 
