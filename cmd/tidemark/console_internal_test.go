@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"tidemark/cmd/tidemark/config"
 )
@@ -27,28 +29,54 @@ func TestConsoleOffTerminal(t *testing.T) {
 }
 
 // On a terminal the bar shows bytes, survives concurrent steps and log lines,
-// and goes away.
+// is drawn again when nothing moves, follows the terminal's width, and goes away.
 func TestConsoleBar(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	c := &console{w: &out, terminal: true}
-	logger := c.logger(config.Logging{Format: "text"})
-	progress := c.progress("restoring")
-	progress(1<<20, 64<<20)
-	var wg sync.WaitGroup
-	for i := range 64 {
-		wg.Go(func() {
-			progress(int64(i)<<20, 64<<20)
-			logger.Info("line")
-		})
-	}
-	wg.Wait()
-	c.endProgress()
-	got := out.String()
-	if !strings.Contains(got, "restoring") || !strings.Contains(got, "MiB") {
-		t.Errorf("no bar with bytes: %q", got)
-	}
-	if n := strings.Count(got, "msg=line\n"); n != 64 {
-		t.Errorf("%d of 64 log lines are whole", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		width := 100
+		c := &console{w: &out, width: func() int { return width }}
+		logger := c.logger(config.Logging{Format: "text"})
+		progress := c.progress("restoring")
+		var wg sync.WaitGroup
+		for i := range 64 {
+			wg.Go(func() {
+				progress(int64(i)<<20, 64<<20)
+				logger.Info("line")
+			})
+		}
+		wg.Wait()
+		synctest.Wait()
+		locked := func(do func()) { // the bar draws itself
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			do()
+		}
+		var lines string
+		locked(func() { lines = out.String() })
+		if n := strings.Count(lines, "msg=line\n"); n != 64 {
+			t.Errorf("%d of 64 log lines are whole", n)
+		}
+		drawn := func() (text string) {
+			locked(out.Reset)
+			<-time.After(redraw)
+			synctest.Wait()
+			locked(func() { text = out.String() })
+			return text
+		}
+		if got := drawn(); !strings.Contains(got, "restoring  98%  [===") || !strings.Contains(got, "63.0 MiB of 64.0 MiB") {
+			t.Errorf("drawn %q", got)
+		}
+		locked(func() { width = 30 })
+		if got := drawn(); strings.Contains(got, "[") || !strings.HasPrefix(got, "\rrestoring") {
+			t.Errorf("drawn in a narrow terminal: %q", got)
+		}
+		c.endProgress()
+		if got := out.String(); !strings.HasSuffix(got, " \r") {
+			t.Errorf("the bar stays: %q", got)
+		}
+		if got := drawn(); got != "" {
+			t.Errorf("drawn after the end: %q", got)
+		}
+	})
 }

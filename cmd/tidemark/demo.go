@@ -46,7 +46,7 @@ func newDemo(p process) *cobra.Command {
 			opts.Out = p.out
 			opts.Helper = demoHelper
 			opts.OpenFolder = openFolder
-			ctx, release := p.interruptible(cmd.Context(), func() { opts.Logger.Warn("stopping the demo") })
+			ctx, release := p.interruptible(cmd.Context(), opts.Logger, notices{first: "stopping the demo", second: "stopped at once; the demo's folder stays"})
 			defer release()
 			err = demo.Run(ctx, opts)
 			if errors.Is(err, demo.ErrNotEmpty) {

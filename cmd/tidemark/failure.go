@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 
 	"tidemark/cmd/tidemark/config"
@@ -15,7 +13,6 @@ import (
 	"tidemark/replica/archive"
 	"tidemark/replica/restore"
 	"tidemark/snapshot/block"
-	"tidemark/storage"
 )
 
 // The exit codes. Scripts branch on them, so they never change.
@@ -38,14 +35,36 @@ func (e usageError) Error() string { return e.err.Error() }
 // Unwrap gives the cause.
 func (e usageError) Unwrap() error { return e.err }
 
-// interruptedError is the end of a command that a signal stopped.
-type interruptedError struct{ err error }
+// interruptedError is the end of a command that a signal stopped, and what that
+// means for people.
+type interruptedError struct {
+	err        error
+	text, hint string
+}
 
 // Error implements error.
-func (e interruptedError) Error() string { return "interrupted before it was done" }
+func (e interruptedError) Error() string { return e.text }
 
 // Unwrap gives the cause.
 func (e interruptedError) Unwrap() error { return e.err }
+
+// Hint says what to do next.
+func (e interruptedError) Hint() string { return e.hint }
+
+// advisedError is an error with a hint that only the command can give.
+type advisedError struct {
+	err  error
+	hint string
+}
+
+// Error implements error.
+func (e advisedError) Error() string { return e.err.Error() }
+
+// Unwrap gives the cause.
+func (e advisedError) Unwrap() error { return e.err }
+
+// Hint says what to do next.
+func (e advisedError) Hint() string { return e.hint }
 
 // failure is an error as people and scripts see it.
 type failure struct {
@@ -114,7 +133,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case isAny(err, archive.ErrNoReplica, archive.ErrOutOfRange):
 		return exitNothing
-	case isAny(err, block.ErrCorrupt, archive.ErrBroken, restore.ErrChecksum, restore.ErrIntegrity):
+	case isAny(err, block.ErrCorrupt, archive.ErrBroken, restore.ErrChecksum, restore.ErrIntegrity, replica.ErrDamaged):
 		return exitBadData
 	default:
 		return exitFailed
@@ -124,48 +143,3 @@ func exitCode(err error) int {
 func isAny(err error, targets ...error) bool {
 	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 }
-
-const credentialHint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or TIDEMARK_S3_ACCESS_KEY_ID and " +
-	"TIDEMARK_S3_SECRET_ACCESS_KEY, to keys that may list, read and write the bucket"
-
-// hint says what to do about an error, or "". Of several that apply the most
-// telling comes first.
-func hint(err error) string {
-	for _, h := range hints() {
-		if errors.Is(err, h.err) {
-			return h.text
-		}
-	}
-	return ""
-}
-
-// advice is the next step after one class of errors.
-type advice struct {
-	err  error
-	text string
-}
-
-func hints() []advice {
-	return []advice{
-		{context.Canceled, "run it again; nothing that was shipped is lost"},
-		{storage.ErrNoBucket, "check the name of the bucket or folder in the URL, or create it first"},
-		{storage.ErrDenied, credentialHint},
-		{storage.ErrUnreachable, "check the endpoint in the URL, and that the service runs and can be reached from here"},
-		{archive.ErrNoReplica, "check the URL; tidemark replicate DB URL makes a replica"},
-		{archive.ErrOutOfRange, "tidemark log URL lists the commits that can be restored"},
-		{restore.ErrExists, "use --force to move it aside first, or --if-not-exists to leave it as it is"},
-		{restore.ErrStray, "it belongs to a database that was here before: move it away, or restore to another name"},
-		{block.ErrVersion, "a newer tidemark wrote this: upgrade tidemark on this machine"},
-		{restore.ErrIntegrity, "the database was committed so: restore an earlier commit, or take it as it was with --integrity none"},
-		{restore.ErrChecksum, badData},
-		{archive.ErrBroken, badData},
-		{block.ErrCorrupt, badData},
-		{replica.ErrLocked, "another tidemark replicates this database: stop it first, or give each its own --state-dir and URL"},
-		{replica.ErrFenced, "another process ships to this URL: stop one of the two, or give each database a URL of its own"},
-		{replica.ErrNotDatabase, "give the path of a SQLite database; an encrypted one can't be replicated"},
-		{fs.ErrNotExist, "check the path"},
-		{fs.ErrPermission, "check who owns the file and its folder, and who tidemark runs as"},
-	}
-}
-
-const badData = "keep the replica as it is; tidemark log URL lists other commits to restore"

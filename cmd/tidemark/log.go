@@ -20,7 +20,9 @@ import (
 const logLong = `Log lists a replica's commits, newest first, and the range that can be
 restored. The time of a commit is when tidemark saw it, within tens of
 milliseconds; pages and bytes are what the commit changed and what it takes in
-the replica.`
+the replica. The note "first snapshot" marks the state that the replica began
+with, "resync" a commit that stands for changes that tidemark could not follow
+one by one.`
 
 const logExample = `  tidemark log file:///mnt/backup/app
   tidemark log s3://backups/app --since 2h --limit 0
@@ -66,8 +68,18 @@ func (f *logFlags) run(ctx context.Context, flags *pflag.FlagSet, p process, url
 		return err
 	}
 	logger := newConsole(p.err).logger(how)
-	ctx, release := p.interruptible(ctx, func() { logger.Info("stopping") })
+	ctx, release := p.interruptible(ctx, logger, notices{first: "stopping", second: "stopped at once"})
 	defer release()
+	w := bufio.NewWriter(p.out)
+	if err := f.open(ctx, w, place, q); err != nil {
+		_ = w.Flush() // what was listed so far; the error says why it ends
+		return atPlace(place, err)
+	}
+	return w.Flush()
+}
+
+// open lists the replica at a place.
+func (f *logFlags) open(ctx context.Context, w io.Writer, place location.Location, q archive.Query) error {
 	bucket, err := place.Open(ctx, location.Options{})
 	if err != nil {
 		return err
@@ -76,12 +88,7 @@ func (f *logFlags) run(ctx context.Context, flags *pflag.FlagSet, p process, url
 	if err != nil {
 		return err
 	}
-	w := bufio.NewWriter(p.out)
-	if err := f.list(ctx, w, a, q); err != nil {
-		_ = w.Flush() // what was listed so far; the error says why it ends
-		return err
-	}
-	return w.Flush()
+	return f.list(ctx, w, a, q)
 }
 
 func (f *logFlags) list(ctx context.Context, w io.Writer, a *archive.Archive, q archive.Query) error {
@@ -132,6 +139,9 @@ type loggedCommit struct {
 	Time  string     `json:"time"`
 	Pages uint32     `json:"pages"`
 	Bytes int64      `json:"bytes"`
+	// What is special about it, as archive.Commit has it.
+	Resync   bool `json:"resync,omitempty"`
+	Snapshot bool `json:"snapshot,omitempty"`
 }
 
 // listJSON writes one object whose commits are written as they come: a replica
@@ -146,7 +156,7 @@ func listJSON(ctx context.Context, w io.Writer, a *archive.Archive, r archive.Ra
 	}
 	separator := "\n"
 	err = a.Commits(ctx, q, func(c archive.Commit) error {
-		line, err := json.Marshal(loggedCommit{c.TXID, formatTime(c.Time), c.Pages, c.Bytes})
+		line, err := json.Marshal(loggedCommit{c.TXID, formatTime(c.Time), c.Pages, c.Bytes, c.Resync, c.Snapshot})
 		if err != nil {
 			return fmt.Errorf("encode commit %s: %w", c.TXID, err)
 		}
@@ -162,7 +172,7 @@ func listJSON(ctx context.Context, w io.Writer, a *archive.Archive, r archive.Ra
 }
 
 func listText(ctx context.Context, w io.Writer, a *archive.Archive, r archive.Range, q archive.Query) error {
-	_, err := fmt.Fprintf(w, "restorable: TXID %s (%s) to TXID %s (%s)\n\n%12s  %-24s  %10s  %12s\n",
+	_, err := fmt.Fprintf(w, "restorable: TXID %s (%s) to TXID %s (%s)\n\n%12s  %-24s  %10s  %12s  NOTE\n",
 		r.FirstTXID, formatTime(r.FirstTime), r.LastTXID, formatTime(r.LastTime), "TXID", "TIME", "PAGES", "BYTES")
 	if err != nil {
 		return err
@@ -170,7 +180,7 @@ func listText(ctx context.Context, w io.Writer, a *archive.Archive, r archive.Ra
 	n, last := 0, r.LastTXID
 	err = a.Commits(ctx, q, func(c archive.Commit) error {
 		n, last = n+1, c.TXID
-		_, err := fmt.Fprintf(w, "%12s  %-24s  %10d  %12d\n", c.TXID, formatTime(c.Time), c.Pages, c.Bytes)
+		_, err := fmt.Fprintf(w, "%12s  %-24s  %10d  %12d%s\n", c.TXID, formatTime(c.Time), c.Pages, c.Bytes, note(c))
 		return err
 	})
 	switch {
@@ -182,4 +192,16 @@ func listText(ctx context.Context, w io.Writer, a *archive.Archive, r archive.Ra
 		_, err = fmt.Fprintf(w, "\nthe newest %d; --limit 0 lists all\n", n)
 	}
 	return err
+}
+
+// note gives the last column: what is special about a commit.
+func note(c archive.Commit) string {
+	switch {
+	case c.Snapshot:
+		return "  first snapshot"
+	case c.Resync:
+		return "  resync"
+	default:
+		return ""
+	}
 }

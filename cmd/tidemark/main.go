@@ -39,8 +39,9 @@ func run(ctx context.Context, p process, args []string) int {
 	if err == nil {
 		return exitDone
 	}
-	if errors.Is(err, context.Canceled) {
-		err = interruptedError{err}
+	var stopped interruptedError
+	if errors.Is(err, context.Canceled) && !errors.As(err, &stopped) {
+		err = interruptedError{err: err, text: "interrupted before it was done", hint: "run it again"}
 	}
 	f := describe(err, cmd.CommandPath())
 	f.print(p.err, wantsJSON(args))

@@ -1,29 +1,37 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 )
 
 // momentHelp explains to people what parseMoment reads.
-const momentHelp = "RFC 3339 with a zone (2026-01-31T12:00:00Z), or a duration ago (90s, 2h, 3d)"
+const momentHelp = "RFC 3339 with a zone (2026-01-31T12:00:00Z), or a duration ago (90s, 2h, 3d, 1w)"
 
 // parseMoment reads a point in time: RFC 3339 with a zone, or a duration
-// before now such as 90s, 2h30m, 3d or 1d12h.
+// before now such as 90s, 2h30m, 3d, 1w or 1d12h. The T and Z of RFC 3339 can be
+// lower-case, as it allows.
 func parseMoment(text string, now time.Time) (time.Time, error) {
+	upper := strings.ToUpper(text)
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00"} {
-		if t, err := time.Parse(layout, text); err == nil {
+		if t, err := time.Parse(layout, upper); err == nil {
 			return notZero(t), nil
 		}
 	}
 	for _, layout := range []string{"2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999", time.DateOnly, "2006-01-02T15:04"} {
-		if _, err := time.Parse(layout, text); err == nil {
+		if _, err := time.Parse(layout, upper); err == nil {
 			return time.Time{}, fmt.Errorf("%q has no time zone: write it as 2026-01-31T12:00:00Z, or with +02:00 for Z", text)
 		}
 	}
 	ago, err := parseAgo(text)
+	if errors.Is(err, errTooLong) {
+		return time.Time{}, fmt.Errorf("%q is too long: a duration is at most 290 years; give the time itself", text)
+	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%q is not a time: give %s", text, momentHelp)
 	}
@@ -41,22 +49,46 @@ func notZero(t time.Time) time.Time {
 	return t
 }
 
-// parseAgo is [time.ParseDuration] with days before the rest.
+// errTooLong says that a duration does not fit into a time.Duration.
+var errTooLong = errors.New("the duration is too long")
+
+// agoPattern is weeks, days and then what [time.ParseDuration] reads.
+var agoPattern = regexp.MustCompile(`^(?:([0-9]+)w)?(?:([0-9]+)d)?(.*)$`)
+
+// parseAgo is [time.ParseDuration] with weeks and days before the rest.
 func parseAgo(text string) (time.Duration, error) {
-	days, rest, found := strings.Cut(text, "d")
-	if !found {
-		return time.ParseDuration(text)
+	part := agoPattern.FindStringSubmatch(text)
+	rest := part[3]
+	var sum time.Duration
+	if rest != "" || text == "" {
+		var err error
+		if sum, err = time.ParseDuration(rest); err != nil {
+			if longDuration(rest) {
+				return 0, errTooLong
+			}
+			return 0, err
+		}
+		if sum < 0 && rest != text {
+			return 0, fmt.Errorf("%q has a sign in its middle", text)
+		}
 	}
-	n, err := strconv.ParseUint(days, 10, 16)
-	if err != nil {
-		return 0, fmt.Errorf("parse days: %w", err)
+	for i, unit := range []time.Duration{7 * 24 * time.Hour, 24 * time.Hour} {
+		if part[i+1] == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(part[i+1], 10, 64)
+		if err != nil || n > int64((math.MaxInt64-sum)/unit) {
+			return 0, errTooLong // there are digits only
+		}
+		sum += time.Duration(n) * unit
 	}
-	d := time.Duration(n) * 24 * time.Hour
-	if rest == "" {
-		return d, nil
-	}
-	more, err := time.ParseDuration(rest)
-	return d + more, err
+	return sum, nil
+}
+
+// longDuration tells whether a text that can't be parsed has the form of a
+// duration, so that its size must be what is wrong.
+func longDuration(text string) bool {
+	return regexp.MustCompile(`^([0-9]+(\.[0-9]*)?(ns|us|µs|μs|ms|s|m|h))+$`).MatchString(text)
 }
 
 // formatTime gives RFC 3339 in UTC with milliseconds, the form of all times

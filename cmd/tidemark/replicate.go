@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,8 +29,11 @@ ends, for cron and CI.
 Several databases are listed in a configuration file; etc/tidemark.yml is a
 sample. One that fails is logged and does not stop the others.
 
-A setting comes from its flag, else from the environment (TIDEMARK_SYNC_INTERVAL
-for --sync-interval and so on), else from the configuration file.
+A setting comes from its flag, else from the environment, else from the
+configuration file. The variables are TIDEMARK_SYNC_INTERVAL,
+TIDEMARK_CHECKPOINT_PAGES, TIDEMARK_STATE_DIR, TIDEMARK_KEEP_JOURNAL_MODE,
+TIDEMARK_LOG_LEVEL and TIDEMARK_LOG_FORMAT, and TIDEMARK_S3_ACCESS_KEY_ID and
+TIDEMARK_S3_SECRET_ACCESS_KEY for S3; any other that begins so is an error.
 
 tidemark writes nothing into the database. One in rollback-journal mode is
 switched to WAL mode once, unless --keep-journal-mode forbids it.`
@@ -81,8 +86,9 @@ func (f *replicateFlags) run(ctx context.Context, flags *pflag.FlagSet, p proces
 	}
 	con := newConsole(p.err)
 	logger := con.logger(settings.Logging)
-	ctx, release := p.interruptible(ctx, func() {
-		logger.Info("stopping: shipping what is left; press Ctrl-C again to stop at once")
+	ctx, release := p.interruptible(ctx, logger, notices{
+		first:  "stopping: shipping what is left; press Ctrl-C again to stop at once",
+		second: "stopped at once; what was not uploaded waits in the state directory",
 	})
 	defer release()
 	f.runAll(ctx, jobs, con, logger)
@@ -101,6 +107,8 @@ type job struct {
 	db    config.Database
 	place location.Location
 
+	// ready is set when it follows the database, by its own goroutine.
+	ready bool
 	// What came of it, set when it has ended.
 	report   replica.Report
 	requests storage.Requests
@@ -134,7 +142,7 @@ func (f *replicateFlags) runAll(ctx context.Context, jobs []*job, con *console, 
 			progress = con.progress("first copy")
 		}
 		wg.Go(func() {
-			j.err = f.runJob(ctx, j, logger, progress)
+			j.err = j.explain(ctx, f.runJob(ctx, j, logger, progress))
 			if j.err != nil && len(jobs) > 1 {
 				d := describe(j.err, "tidemark replicate")
 				logger.Error("replication failed", slog.String("db", j.db.Path), slog.String("error", d.Message), slog.String("hint", d.Hint))
@@ -154,7 +162,24 @@ func (f *replicateFlags) runJob(ctx context.Context, j *job, logger *slog.Logger
 		Path: j.db.Path, Bucket: counter, Name: j.place.String(),
 		StateDir: j.db.StateDir, SyncInterval: j.db.SyncInterval, CheckpointPages: j.db.CheckpointPages,
 		KeepJournalMode: j.db.KeepJournalMode, Takeover: f.takeover,
-		Logger: logger, Progress: progress,
+		Logger: logger,
+	}
+	logger = logger.With(slog.String("db", j.db.Path), slog.String("replica", j.place.String()))
+	var copied atomic.Int64
+	opts.Progress = func(done, total int64) {
+		copied.Store(total)
+		if progress != nil {
+			progress(done, total)
+		}
+	}
+	opts.Ready = func() {
+		j.ready = true
+		if n := copied.Load(); n > 0 {
+			logger.Info("the first copy is complete", slog.Int64("bytes", n))
+		}
+		if !f.once {
+			logger.Info("following")
+		}
 	}
 	follow := replica.Run
 	if f.once {
@@ -162,7 +187,27 @@ func (f *replicateFlags) runJob(ctx context.Context, j *job, logger *slog.Logger
 	}
 	j.report, err = follow(ctx, opts)
 	j.requests = counter.Requests()
+	if err == nil && !f.once {
+		logger.Info("stopped", slog.Uint64("txid", uint64(j.report.TXID)), slog.Uint64("commits", j.report.Commits),
+			slog.Int64("bytes", j.report.UploadedBytes))
+	}
 	return err
+}
+
+// explain says what the end of a job means where the error alone does not.
+func (j *job) explain(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, replica.ErrUnfinished):
+		return interruptedError{err: err, text: replica.ErrUnfinished.Error(), hint: "run it again"}
+	case ctx.Err() != nil && errors.Is(err, context.Canceled) && j.ready:
+		return interruptedError{err: err, text: err.Error(), hint: "they are shipped first when tidemark runs again"}
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return interruptedError{err: err, text: "interrupted before it followed " + j.db.Path, hint: "run it again"}
+	default:
+		return placedError{place: j.place, db: &j.db, err: err}
+	}
 }
 
 // someFailedError is the end of a run in which databases failed that were logged

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +21,8 @@ import (
 
 const restoreLong = `Restore writes the database as it stood after one commit: the last one, the
 one with a TXID (--txid), or the last one at a time (--timestamp). tidemark log
-lists them.
+lists them. A time is RFC 3339 with a zone, or how long ago: weeks, days, hours,
+minutes and seconds, as in 1w, 1d12h or 90s.
 
 The output appears under its name when it is whole and proven to be exactly
 what was committed (its state checksum is the one that was recorded), and not
@@ -56,7 +61,7 @@ func newRestore(p process) *cobra.Command {
 	flags.SortFlags = false
 	flags.StringVarP(&f.output, "output", "o", "", "the `file` to write (required)")
 	flags.StringVar(&f.timestamp, "timestamp", "", "the last commit at this `time`: "+momentHelp)
-	flags.Uint64Var(&f.txid, "txid", 0, "the commit with this `number`")
+	flags.Uint64Var(&f.txid, "txid", 0, "restore the commit with this `number` (the newest, if it lies after that)")
 	flags.BoolVar(&f.ifNotExists, "if-not-exists", false, "do nothing, successfully, if the output exists")
 	flags.BoolVar(&f.force, "force", false, "move an existing output aside first")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be restored from what, and write nothing")
@@ -81,12 +86,21 @@ func (f *restoreFlags) run(ctx context.Context, flags *pflag.FlagSet, p process,
 	con := newConsole(p.err)
 	opts.Logger = con.logger(how)
 	opts.Progress = con.progress("restoring")
-	ctx, release := p.interruptible(ctx, func() { opts.Logger.Info("stopping: nothing was restored") })
+	ctx, release := p.interruptible(ctx, opts.Logger, notices{
+		first:  "stopping: nothing is written",
+		second: "stopped at once; an unfinished file may lie beside the output",
+	})
 	defer release()
 	res, err := openAndRestore(ctx, place, opts)
 	con.endProgress()
+	if errors.Is(err, context.Canceled) {
+		return interruptedError{err: err, text: "interrupted; nothing was written", hint: "run it again"}
+	}
+	if info, statErr := os.Stat(f.output); statErr == nil && info.IsDir() && errors.Is(err, restore.ErrExists) {
+		return advisedError{err: err, hint: "for example -o " + filepath.Join(f.output, "app.db")}
+	}
 	if err != nil {
-		return err
+		return atPlace(place, err)
 	}
 	if f.json {
 		return writeJSON(p.out, f.report(res))
@@ -113,6 +127,8 @@ func (f *restoreFlags) options(flags *pflag.FlagSet, now time.Time) (restore.Opt
 	switch {
 	case f.output == "":
 		return opts, usagef("the output is missing: give it with -o FILE")
+	case f.output == "-":
+		return opts, usagef("-o -: a database can't be written to standard output, since it is proven in a file first; give a file's name (./- for one named so)")
 	case byTime && byTXID:
 		return opts, usagef("--timestamp and --txid can't be used together: each names one commit")
 	case byTXID && f.txid == 0:
@@ -140,10 +156,10 @@ type restored struct {
 	Output        string       `json:"output"`
 	TXID          state.TXID   `json:"txid"`
 	Time          string       `json:"time"`
-	Pages         uint32       `json:"pages"`
-	Bytes         int64        `json:"bytes"`
-	StateChecksum string       `json:"state_checksum"`
-	Integrity     string       `json:"integrity"`
+	Pages         uint32       `json:"pages,omitempty"` // this and the next three: not of a dry run
+	Bytes         int64        `json:"bytes,omitempty"`
+	StateChecksum string       `json:"state_checksum,omitempty"`
+	Integrity     string       `json:"integrity,omitempty"`
 	AfterLast     bool         `json:"after_last,omitempty"`
 	MovedAside    string       `json:"moved_aside,omitempty"`
 	DryRun        bool         `json:"dry_run,omitempty"`
@@ -169,13 +185,15 @@ func (f *restoreFlags) report(res restore.Result) any {
 		return skipped{Output: res.Output, Skipped: true}
 	}
 	out := restored{
-		Output: res.Output, TXID: res.TXID, Time: formatTime(res.Time), Pages: res.Pages, Bytes: res.Bytes,
-		StateChecksum: res.Checksum.String(), Integrity: res.Integrity,
+		Output: res.Output, TXID: res.TXID, Time: formatTime(res.Time),
 		AfterLast: res.AfterLast, MovedAside: res.MovedAside, DryRun: f.dryRun,
 	}
 	if f.dryRun {
 		out.Plan = &restorePlan{res.Plan.Snapshot, res.Plan.Segments, res.Plan.Objects, res.Plan.Download}
+		return out
 	}
+	out.Pages, out.Bytes, out.StateChecksum = res.Pages, res.Bytes, res.Checksum.String()
+	out.Integrity = cmp.Or(res.Integrity, string(restore.None))
 	return out
 }
 
@@ -185,15 +203,18 @@ func (f *restoreFlags) print(w io.Writer, res restore.Result) error {
 		return err
 	}
 	text := ""
-	if res.AfterLast {
+	switch {
+	case res.AfterLast && f.dryRun:
+		text = "that point lies after the last commit\n"
+	case res.AfterLast:
 		text = "that point lies after the last commit, which is the one restored\n"
 	}
 	commit := fmt.Sprintf("TXID %s of %s", res.TXID, formatTime(res.Time))
 	if f.dryRun {
-		text += fmt.Sprintf("would restore %s to %s\nfrom the snapshot %s and %d segments: %d objects, %s to download; nothing was written\n",
-			commit, res.Output, res.Plan.Snapshot, res.Plan.Segments, res.Plan.Objects, formatSize(res.Plan.Download))
+		text += fmt.Sprintf("would restore %s to %s\nfrom the snapshot %s and %s: %s, %s to download; nothing was written\n",
+			commit, res.Output, res.Plan.Snapshot, count(res.Plan.Segments, "segment"), count(res.Plan.Objects, "object"), formatSize(res.Plan.Download))
 	} else {
-		text += fmt.Sprintf("restored %s to %s\n%d pages, %s, state checksum %s", commit, res.Output, res.Pages, formatSize(res.Bytes), res.Checksum)
+		text += fmt.Sprintf("restored %s to %s\n%s, %s, state checksum %s", commit, res.Output, count(res.Pages, "page"), formatSize(res.Bytes), res.Checksum)
 		if res.Integrity != "" {
 			text += ", integrity " + res.Integrity
 		}
@@ -204,4 +225,12 @@ func (f *restoreFlags) print(w io.Writer, res restore.Result) error {
 	}
 	_, err := io.WriteString(w, text)
 	return err
+}
+
+// count gives a number of things, in the plural where it must be.
+func count[N int | uint32](n N, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }

@@ -46,7 +46,13 @@ func newRoot(p process, args []string) *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	version := root.Flags().Bool("version", false, "print the versions, as tidemark version does")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *version {
+			return printVersions(cmd.Context(), p, false)
+		}
+		return cmd.Help()
 	}
 	root.SetIn(p.in)
 	root.SetOut(p.out)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -56,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"closedport": command("", 0, closedPort),
 			"await":      command("PATTERN ARGS...", 2, await),
 			"timeof":     command("NAME TXID URL", 3, timeOf),
+			"newest":     command("URL N", 2, newest),
 		},
 	})
 }
@@ -192,4 +194,25 @@ func timeOf(ts *testscript.TestScript, args []string) {
 		ts.Fatalf("no TXID %s in %s%s", args[1], out, stderr)
 	}
 	ts.Setenv(args[0], found[1])
+}
+
+// newest URL N checks that --limit 1 to N+1 each list exactly the newest
+// commits of a replica that has N.
+func newest(ts *testscript.TestScript, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ids := regexp.MustCompile(`"txid":([0-9]+),"time"`)
+	for limit := 1; limit <= n+1; limit++ {
+		out, stderr := tidemark(ts, []string{"log", args[0], "--json", "--limit", strconv.Itoa(limit)})
+		var got, want []string
+		for _, m := range ids.FindAllStringSubmatch(out, -1) {
+			got = append(got, m[1])
+		}
+		for id := n; id > max(0, n-limit); id-- {
+			want = append(want, strconv.Itoa(id))
+		}
+		if !slices.Equal(got, want) {
+			ts.Fatalf("--limit %d lists %v, want %v\n%s", limit, got, want, stderr)
+		}
+	}
 }

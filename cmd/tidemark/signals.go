@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"sync"
 	"syscall"
 )
 
-// interruptible gives a context that the first SIGINT or SIGTERM cancels,
-// after notice was called. A second one aborts the process: for whoever can't
-// wait for a clean stop. The caller calls release at the end.
-func (p process) interruptible(parent context.Context, notice func()) (ctx context.Context, release func()) {
+// notices are what a command logs when it is told to stop, and once more.
+type notices struct{ first, second string }
+
+// interruptible gives a context that the first SIGINT or SIGTERM cancels. A
+// second one aborts the process: for whoever can't wait for a clean stop. Each
+// is logged. The caller calls release at the end.
+func (p process) interruptible(parent context.Context, logger *slog.Logger, say notices) (ctx context.Context, release func()) {
 	ctx, cancel := context.WithCancel(parent)
 	signals := make(chan os.Signal, 2)
 	released := make(chan struct{})
@@ -20,13 +24,14 @@ func (p process) interruptible(parent context.Context, notice func()) (ctx conte
 	wg.Go(func() {
 		select {
 		case <-signals:
-			notice()
+			logger.Info(say.first)
 			cancel()
 		case <-released:
 			return
 		}
 		select {
 		case <-signals:
+			logger.Warn(say.second)
 			p.abort(exitFailed)
 		case <-released:
 		}

@@ -3,7 +3,10 @@
 package main
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -15,16 +18,16 @@ func TestInterruptible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	noticed, aborted := make(chan struct{}), make(chan int, 1)
+	aborted := make(chan int, 1)
 	p := process{abort: func(code int) { aborted <- code }}
-	ctx, release := p.interruptible(t.Context(), func() { close(noticed) })
+	var log bytes.Buffer
+	ctx, release := p.interruptible(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), notices{first: "stopping", second: "stopped"})
 	defer release()
 
 	if err := self.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
 	<-ctx.Done()
-	<-noticed
 	select {
 	case <-aborted:
 		t.Fatal("one signal aborts")
@@ -36,12 +39,19 @@ func TestInterruptible(t *testing.T) {
 	if code := <-aborted; code != exitFailed {
 		t.Errorf("exit code %d, want %d", code, exitFailed)
 	}
+	if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "msg=stopped") {
+		t.Errorf("logged %q, want a line for each signal", log.String())
+	}
 }
 
 // Without a signal, release ends everything.
 func TestInterruptibleRelease(t *testing.T) {
 	p := process{abort: func(int) { t.Error("aborted") }}
-	ctx, release := p.interruptible(t.Context(), func() { t.Error("noticed") })
+	var log bytes.Buffer
+	ctx, release := p.interruptible(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), notices{})
 	release()
+	if log.Len() > 0 {
+		t.Errorf("logged %q", log.String())
+	}
 	<-ctx.Done()
 }

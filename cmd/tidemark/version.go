@@ -29,19 +29,22 @@ func newVersion(p process) *cobra.Command {
 		Short:   "Print the versions of tidemark, Go and SQLite",
 		Example: "  tidemark version\n  tidemark version --json",
 		Args:    exactArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := readVersions(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSON(p.out, v)
-			}
-			return v.print(p.out)
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return printVersions(cmd.Context(), p, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+//nolint:revive // asJSON is the flag --json
+func printVersions(ctx context.Context, p process, asJSON bool) error {
+	v, err := readVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(p.out, v)
+	}
+	return v.print(p.out)
 }
 
 func readVersions(ctx context.Context) (versions, error) {

@@ -103,15 +103,25 @@ func (b *Bucket) checkRoot() error {
 	info, err := os.Stat(b.root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("folder %s: %w", b.root, storage.ErrNoBucket)
+		return &rootError{"the folder " + b.root + " does not exist"}
 	case err != nil:
 		return fmt.Errorf("folder %s: %w", b.root, classify(err))
 	case !info.IsDir():
-		return fmt.Errorf("%s is not a folder: %w", b.root, storage.ErrNoBucket)
+		return &rootError{b.root + " is not a folder"}
 	default:
 		return nil
 	}
 }
+
+// rootError is a [storage.ErrNoBucket] that says what a person sees: no bucket,
+// but a folder.
+type rootError struct{ text string }
+
+// Error implements error.
+func (e *rootError) Error() string { return e.text }
+
+// Unwrap returns what callers branch on.
+func (*rootError) Unwrap() error { return storage.ErrNoBucket }
 
 // removeLeftovers removes temporary files last written to before limit. It is
 // a courtesy: what it cannot remove stays for the next Open.

@@ -18,7 +18,7 @@ import (
 // or may not be shown.
 func (b *Bucket) List(ctx context.Context, prefix, after string, fn func(storage.Info) error) error {
 	if err := b.checkRoot(); err != nil {
-		return fmt.Errorf("list %s: %w", prefix, err)
+		return fmt.Errorf("list %s: %w", b.path(prefix), err)
 	}
 	w := walk{root: b.root, prefix: prefix, after: after, fn: fn, alive: ctx.Err}
 	if err := w.dir(""); err != nil {
@@ -40,9 +40,14 @@ type walk struct {
 	alive               func() error
 }
 
+// path is where a name lies.
+func (w *walk) path(name string) string {
+	return filepath.Join(w.root, filepath.FromSlash(name))
+}
+
 func (w *walk) check() error {
 	if err := w.alive(); err != nil {
-		return fmt.Errorf("list %s: %w", w.prefix, err)
+		return fmt.Errorf("list %s: %w", w.path(w.prefix), err)
 	}
 	return nil
 }
@@ -52,12 +57,12 @@ func (w *walk) dir(dir string) error {
 	if err := w.check(); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(filepath.Join(w.root, filepath.FromSlash(dir)))
+	entries, err := os.ReadDir(w.path(dir))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // Somebody removed the folder just now.
 		}
-		return fmt.Errorf("list %s: %w", w.prefix, classify(err))
+		return fmt.Errorf("list %s: %w", w.path(w.prefix), classify(err))
 	}
 	names := make(map[string]fs.DirEntry, len(entries))
 	order := make([]string, 0, len(entries))
@@ -110,7 +115,7 @@ func (w *walk) entry(name string, entry fs.DirEntry) error {
 		return nil // Deleted just now.
 	}
 	if err != nil {
-		return fmt.Errorf("list %s: %w", name, classify(err))
+		return fmt.Errorf("list %s: %w", w.path(name), classify(err))
 	}
 	return w.fn(storage.Info{Key: name, Size: info.Size()})
 }

@@ -2,10 +2,12 @@ package s3
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -32,6 +34,9 @@ func newClient(ctx context.Context, c Config, retry retryPolicy) (*awss3.Client,
 	}
 	cfg, err := awsconfig.LoadDefaultConfig(ctx, loaders...)
 	if err != nil {
+		if bundle := os.Getenv(bundleVariable); bundle != "" && !usable(bundle) {
+			return nil, nil, fmt.Errorf("s3: %w: %w", ErrCABundle, err)
+		}
 		return nil, nil, fmt.Errorf("s3: read the AWS configuration of the environment: %w", err)
 	}
 	buildable, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
@@ -52,9 +57,18 @@ func newClient(ctx context.Context, c Config, retry retryPolicy) (*awss3.Client,
 		adapt(o)
 	})
 	if client.Options().Region == "" {
-		return nil, nil, errors.New("s3: no region: name the bucket's region, or set AWS_REGION")
+		return nil, nil, fmt.Errorf("s3: %w", ErrNoRegion)
 	}
 	return client, httpClient, nil
+}
+
+// bundleVariable names a file of certificates to trust.
+const bundleVariable = "AWS_CA_BUNDLE"
+
+// usable reports whether a file holds certificates.
+func usable(bundle string) bool {
+	pem, err := os.ReadFile(bundle)
+	return err == nil && x509.NewCertPool().AppendCertsFromPEM(pem)
 }
 
 // adapt fits the options to whose endpoint it is. Amazon's takes all that the

@@ -13,6 +13,15 @@ import (
 	"tidemark/storage"
 )
 
+// Errors of [Open] that callers branch on.
+var (
+	// ErrNoRegion says that neither the configuration nor the environment names
+	// the bucket's region.
+	ErrNoRegion = errors.New("no region: name the bucket's region, or set AWS_REGION")
+	// ErrCABundle says that AWS_CA_BUNDLE is set to a file without certificates.
+	ErrCABundle = errors.New("the certificates of AWS_CA_BUNDLE can't be read")
+)
+
 // Error codes of the protocol that this package acts on.
 // See https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 const (
@@ -53,6 +62,8 @@ func (e *Error) Error() string {
 	}
 	s += fmt.Sprintf(" (%s at %s): ", e.Bucket, e.Endpoint)
 	switch {
+	case e.Detail == noCredentials:
+		return s + e.Detail // nobody has denied anything yet
 	case e.Kind != nil && e.Detail != "":
 		return s + e.Kind.Error() + ": " + e.Detail
 	case e.Kind != nil:
@@ -82,6 +93,9 @@ func (b *Bucket) fail(ctx context.Context, op, key string, err error) error {
 	return e
 }
 
+// noCredentials is the detail where no source holds credentials.
+const noCredentials = "no S3 credentials found"
+
 // explain puts an error into few words and sorts it.
 func explain(err error) (detail string, kind error) {
 	var local *localError
@@ -89,6 +103,9 @@ func explain(err error) (detail string, kind error) {
 		return local.Error(), local.kind
 	}
 	if errors.Is(err, errCredentials) {
+		if askedMachine(err) {
+			return noCredentials, storage.ErrDenied
+		}
 		return "no usable credentials: " + root(err).Error(), storage.ErrDenied
 	}
 	var api smithy.APIError
@@ -101,6 +118,19 @@ func explain(err error) (detail string, kind error) {
 		return sendDetail(send), storage.ErrUnreachable
 	}
 	return err.Error(), nil
+}
+
+// askedMachine reports whether the credentials' provider ended at the service
+// of the machine's role, which it asks last, when nothing else is set.
+func askedMachine(err error) bool {
+	var op *smithy.OperationError
+	for errors.As(err, &op) {
+		if op.Service() == "ec2imds" {
+			return true
+		}
+		err = op.Err
+	}
+	return false
 }
 
 // kindOf sorts a reply of the service.

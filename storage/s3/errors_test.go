@@ -254,7 +254,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	t.Setenv("AWS_ENDPOINT_URL_S3", endpoint)
 	err := open(t, c).Put(t.Context(), "k", strings.NewReader("x"), storage.PutOptions{Size: 1})
-	if !errors.Is(err, storage.ErrDenied) || !strings.Contains(err.Error(), "no usable credentials") {
+	if !errors.Is(err, storage.ErrDenied) || !strings.Contains(err.Error(), ": no S3 credentials found") {
 		t.Errorf("Put without credentials = %v, want ErrDenied", err)
 	}
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDENV")

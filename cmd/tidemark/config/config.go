@@ -7,15 +7,23 @@
 //  4. the top level of the configuration file
 //
 // and else has its default. The file is YAML; a key that is not known is an
-// error, at every level, with its line and the key that was probably meant.
+// error, at every level, with its line and the key that was probably meant. So is
+// a TIDEMARK_ variable that is not known. Of several mistakes in a file the
+// first line's is told.
 package config
 
 import (
+	"cmp"
+	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"tidemark/cmd/tidemark/location"
 )
 
 // The keys of settings: flags and the file's top level spell them so, the
@@ -49,7 +57,7 @@ type Logging struct {
 type Database struct {
 	// Path is the database file.
 	Path string
-	// URL is where its replica lives; it has not been parsed.
+	// URL is where its replica lives; one from a file can be parsed.
 	URL string
 	// StateDir is the folder for local state, or "" for the one next to the
 	// database.
@@ -84,6 +92,8 @@ type Error struct {
 	Msg string
 	// Advice is what to do, or "".
 	Advice string
+
+	line int // in the file, or 0
 }
 
 // Error gives the place and what is wrong.
@@ -97,15 +107,35 @@ func (e *Error) Error() string {
 // Hint gives the advice.
 func (e *Error) Hint() string { return e.Advice }
 
+// problems are what is wrong with a configuration. People mend a file from its
+// top, so the first line's is told, and before it what has no line.
+type problems []*Error
+
+// first gives it, or nil.
+func (p problems) first() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return slices.MinFunc(p, func(a, b *Error) int { return cmp.Compare(a.line, b.line) })
+}
+
 // LoadLogging gives the logging settings of a command that reads no
 // configuration file: its flags (log-level, log-format) and the environment.
 func LoadLogging(flags *pflag.FlagSet) (Logging, error) {
-	return newLayers(flags).logging()
+	if err := checkEnvironment(os.Environ()); err != nil {
+		return Logging{}, err
+	}
+	l := newLayers(flags)
+	out := l.logging()
+	return out, l.bad.first()
 }
 
 // Load gives the settings from flags, the environment, the file (none if
 // empty) and the command line's arguments: nothing, or a database and a URL.
 func Load(flags *pflag.FlagSet, file string, args []string) (Settings, error) {
+	if err := checkEnvironment(os.Environ()); err != nil {
+		return Settings{}, err
+	}
 	l := newLayers(flags)
 	var entries []entry
 	if file != "" {
@@ -114,21 +144,18 @@ func Load(flags *pflag.FlagSet, file string, args []string) (Settings, error) {
 			return Settings{}, err
 		}
 	}
-	logging, err := l.logging()
-	if err != nil {
+	s := Settings{Logging: l.logging()}
+	base := l.database(nil)
+	dbs := l.databases(entries)
+	if err := l.bad.first(); err != nil {
 		return Settings{}, err
 	}
-	base, err := l.database(nil)
-	if err != nil {
-		return Settings{}, err
-	}
-	s := Settings{Logging: logging}
 	switch {
 	case len(args) == 0 && len(entries) == 0:
 		return Settings{}, nothingToDo(file)
 	case len(args) == 0:
-		s.Databases, err = l.databases(entries)
-		return s, err
+		s.Databases = dbs
+		return s, nil
 	case len(entries) > 0:
 		return Settings{}, &Error{
 			Msg:    "databases are given both on the command line and under dbs in " + file,
@@ -151,52 +178,63 @@ func nothingToDo(file string) error {
 
 // databases resolves the entries of a file and refuses doubles: two engines
 // on one database or one replica would fight.
-func (l *layers) databases(entries []entry) ([]Database, error) {
+func (l *layers) databases(entries []entry) []Database {
 	dbs := make([]Database, 0, len(entries))
-	paths, urls := map[string]string{}, map[string]string{}
-	for _, e := range entries {
-		db, err := l.database(&e)
-		if err != nil {
-			return nil, err
+	places := make([]location.Location, len(entries))
+	paths := map[string]string{}
+	for i, e := range entries {
+		dbs = append(dbs, l.database(&e))
+		var err error
+		if places[i], err = location.Parse(e.url.text); err != nil {
+			l.wrongURL(e, err)
+			continue
 		}
-		abs, err := filepath.Abs(db.Path)
+		same := func(other location.Location) bool { return other.Same(places[i]) }
+		if first := slices.IndexFunc(places[:i], same); first >= 0 {
+			l.wrong(e.where, e.line, "url "+e.url.text+" is listed already, at "+entries[first].where,
+				"each database needs a replica of its own: give them different prefixes")
+		}
+		abs, err := filepath.Abs(e.path.text)
 		if err != nil {
-			return nil, &Error{Where: e.where, Msg: "path: " + err.Error()}
+			l.wrong(e.where, e.path.line, "path: "+err.Error(), "")
+			continue
 		}
 		if first, twice := paths[abs]; twice {
-			return nil, &Error{Where: e.where, Msg: "path " + db.Path + " is listed already, at " + first}
+			l.wrong(e.where, e.line, "path "+e.path.text+" is listed already, at "+first, "")
+			continue
 		}
-		if first, twice := urls[db.URL]; twice {
-			return nil, &Error{
-				Where: e.where, Msg: "url " + db.URL + " is listed already, at " + first,
-				Advice: "each database needs a replica of its own: give them different prefixes",
-			}
-		}
-		paths[abs], urls[db.URL] = e.where, e.where
-		dbs = append(dbs, db)
+		paths[abs] = e.where
 	}
-	return dbs, nil
+	return dbs
+}
+
+// wrongURL notes that an entry's URL is none; a missing one is noted already.
+func (l *layers) wrongURL(e entry, err error) {
+	if e.url.text == "" {
+		return
+	}
+	advice := ""
+	var refused *location.Error
+	if errors.As(err, &refused) {
+		advice = refused.Advice
+	}
+	l.wrong(l.doc.place(e.url.line, "url"), e.url.line, err.Error(), advice)
+}
+
+// wrong notes what is wrong.
+func (l *layers) wrong(where string, line int, msg, advice string) {
+	l.bad = append(l.bad, &Error{Where: where, Msg: msg, Advice: advice, line: line})
 }
 
 // database resolves the settings of one database: of an entry of the file, or
 // (nil) the one on the command line.
-func (l *layers) database(e *entry) (Database, error) {
-	var db Database
-	var err error
-	if db.SyncInterval, err = l.interval(KeySyncInterval, e); err != nil {
-		return Database{}, err
-	}
-	if db.CheckpointPages, err = l.count(KeyCheckpointPages, e); err != nil {
-		return Database{}, err
-	}
-	if db.KeepJournalMode, err = l.boolean(KeyKeepJournalMode); err != nil {
-		return Database{}, err
-	}
-	if db.StateDir, err = l.stateDir(e); err != nil {
-		return Database{}, err
+func (l *layers) database(e *entry) Database {
+	db := Database{
+		SyncInterval: l.interval(KeySyncInterval, e), CheckpointPages: l.count(KeyCheckpointPages, e),
+		KeepJournalMode: l.boolean(KeyKeepJournalMode), StateDir: l.stateDir(e),
 	}
 	if e != nil {
-		db.Path, db.URL, db.Origin = e.path, e.url, e.where
+		db.Path, db.URL, db.Origin = e.path.text, e.url.text, e.where
 	}
-	return db, nil
+	return db
 }

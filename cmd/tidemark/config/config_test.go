@@ -158,8 +158,8 @@ func TestLoadRefuses(t *testing.T) {
 		"bad duration":       {file: "sync-interval: soon\n" + db, msg: `yml:1: sync-interval: "soon" is not a duration`},
 		"no unit":            {file: "sync-interval: 5\n" + db, msg: "not a duration", hint: "5s or 5ms"},
 		"negative":           {file: "sync-interval: -1s\n" + db, msg: "negative"},
-		"own bad duration":   {file: "dbs:\n  - {path: a, url: b, sync-interval: x}\n", msg: `yml:2: sync-interval: "x" is not`},
-		"own empty":          {file: "dbs:\n  - {path: a, url: b, sync-interval: \"\"}\n", msg: "one value is expected"},
+		"own bad duration":   {file: "dbs:\n  - {path: a, url: \"file://b\", sync-interval: x}\n", msg: `yml:2: sync-interval: "x" is not`},
+		"own empty":          {file: "dbs:\n  - {path: a, url: \"file://b\", sync-interval: \"\"}\n", msg: "one value is expected"},
 		"bad pages":          {file: "checkpoint-pages: 0\n" + db, msg: "not a number of pages"},
 		"half a page":        {file: "checkpoint-pages: 1.5\n" + db, msg: "not a number of pages"},
 		"bad truth":          {file: "keep-journal-mode: perhaps\n" + db, msg: "neither true nor false"},
@@ -172,10 +172,21 @@ func TestLoadRefuses(t *testing.T) {
 		"two documents":      {file: db + "---\n" + db, msg: "more than one"},
 		"no url":             {file: "dbs:\n  - path: a.db\n", msg: "dbs[0]: url is missing"},
 		"no path":            {file: "dbs:\n  - url: a\n", msg: "dbs[0]: path is missing"},
-		"path twice":         {file: "dbs:\n  - {path: a, url: x}\n  - {path: ./a, url: y}\n", msg: "yml:3: dbs[1]: path ./a is listed already"},
-		"url twice":          {file: "dbs:\n  - {path: a, url: x}\n  - {path: b, url: x}\n", msg: "listed already", hint: "prefixes"},
-		"flag":               {flags: []string{"--sync-interval", "x"}, args: []string{"a", "b"}, msg: "--sync-interval: "},
-		"flag pages":         {flags: []string{"--checkpoint-pages", "-3"}, args: []string{"a", "b"}, msg: "--checkpoint-pages: "},
+		"path twice":         {file: "dbs:\n  - {path: a, url: \"file://x\"}\n  - {path: ./a, url: \"file://y\"}\n", msg: "yml:3: dbs[1]: path ./a is listed already"},
+		"url twice":          {file: "dbs:\n  - {path: a, url: \"file://x\"}\n  - {path: b, url: \"file://x\"}\n", msg: "listed already", hint: "prefixes"},
+		"url twice, cleaned": {
+			file: "dbs:\n  - {path: a, url: \"file://r1\"}\n  - {path: b, url: \"file://./r1/\"}\n",
+			msg:  "yml:3: dbs[1]: url file://./r1/ is listed already", hint: "prefixes",
+		},
+		"bad url":                 {file: "dbs:\n  - path: a\n    url: b\n", msg: `yml:3: url: "b" is not a URL`, hint: "file://b"},
+		"not YAML, with its line": {file: "log-level: info\na: [\nb: c\n", msg: "yml:1: did not find"},
+		"first line first": {
+			file: "dbs:\n  - path: a\n    sync-interval: x\n    url: b\n    polar: 1\nlog-level: loud\nlog-leve: info\n",
+			msg:  `yml:3: sync-interval: "x" is not a duration`,
+		},
+		"the line of a value before that of a key": {file: "log-level: loud\nlog-fromat: text\n" + db, msg: `yml:1: log-level: unknown level`},
+		"flag":       {flags: []string{"--sync-interval", "x"}, args: []string{"a", "b"}, msg: "--sync-interval: "},
+		"flag pages": {flags: []string{"--checkpoint-pages", "-3"}, args: []string{"a", "b"}, msg: "--checkpoint-pages: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -259,5 +270,30 @@ func TestSampleIsComplete(t *testing.T) {
 		if !strings.Contains(string(text), "\n"+key+":") {
 			t.Errorf("the sample does not show %s", key)
 		}
+	}
+}
+
+// A mistyped variable is refused, and the tests' own are not.
+func TestUnknownVariable(t *testing.T) {
+	t.Setenv("TIDEMARK_TEST_ANYTHING", "1")
+	t.Setenv("TIDEMARK_S3_ACCESS_KEY_ID", "x")
+	if _, err := config.LoadLogging(flagSet(t)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"TIDEMARK_SYNC_INTERVALL":   `did you mean "TIDEMARK_SYNC_INTERVAL"?`,
+		"TIDEMARK_S3_ACCESS_KEY":    `did you mean "TIDEMARK_S3_ACCESS_KEY_ID"?`,
+		"TIDEMARK_COMPLETELY_OTHER": "unknown environment variable TIDEMARK_COMPLETELY_OTHER",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "1")
+			_, err := config.LoadLogging(flagSet(t))
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+			if _, err := config.Load(flagSet(t), "", []string{"a", "b"}); err == nil {
+				t.Error("Load takes it")
+			}
+		})
 	}
 }

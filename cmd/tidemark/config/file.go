@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -14,63 +16,95 @@ import (
 	"tidemark/cmd/tidemark/suggest"
 )
 
-// setting is a value as it stands in a file and its place, "name:line".
-type setting struct{ text, where string }
+// setting is a value as it stands in a file, and its line.
+type setting struct {
+	text string
+	line int
+}
 
 // entry is one database of a file's list.
 type entry struct {
-	where     string
-	path, url string
+	where     string // "name:line: dbs[i]"
+	line      int
+	path, url setting
 	own       map[string]setting // what it sets for itself, by key
 }
 
 // keyDBs is the list of databases, which only a file can hold.
 const keyDBs = "dbs"
 
+// document reads a file and gathers what is wrong in it.
+type document struct {
+	name string
+	bad  problems
+}
+
+// wrong notes a mistake in a line; key is what it is about, or "".
+func (d *document) wrong(line int, key, msg, advice string) {
+	d.bad = append(d.bad, &Error{Where: d.place(line, key), Msg: msg, Advice: advice, line: line})
+}
+
+// place names a line, and what in it.
+func (d *document) place(line int, key string) string {
+	place := fmt.Sprintf("%s:%d", d.name, line)
+	if key != "" {
+		place += ": " + key
+	}
+	return place
+}
+
 // readFile checks every key of a file, gives its top level to viper, and
 // returns its list of databases. The check walks the YAML itself: viper
-// neither reports unknown keys nor knows lines.
+// neither reports unknown keys nor knows lines. What is wrong goes to l.bad,
+// unless nothing at all can be read.
 func (l *layers) readFile(name string) ([]entry, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, &Error{Msg: "read the configuration: " + err.Error(), Advice: "etc/tidemark.yml is a sample to start from"}
 	}
-	root, err := parse(name, text)
+	l.doc = document{name: name}
+	root, err := l.doc.parse(text)
 	if err != nil || root == nil {
 		return nil, err
 	}
-	top, err := mapping(name, root, append(keys(), keyDBs))
-	if err != nil {
-		return nil, err
-	}
+	top := l.doc.mapping(root, append(keys(), keyDBs))
+	values := map[string]any{}
 	for _, key := range keys() {
 		if node := top[key]; node != nil {
-			s, err := scalar(name, key, node)
-			if err != nil {
-				return nil, err
+			if s, ok := l.doc.scalar(key, node); ok {
+				l.lines[key], values[key] = s.line, s.text
 			}
-			l.lines[key] = s.where
 		}
 	}
-	l.v.SetConfigType("yaml")
-	if err := l.v.ReadConfig(bytes.NewReader(text)); err != nil {
+	if err := l.v.MergeConfigMap(values); err != nil {
 		return nil, &Error{Where: name, Msg: err.Error()}
 	}
-	return readEntries(name, top[keyDBs])
+	entries := l.doc.entries(top[keyDBs])
+	l.bad = append(l.bad, l.doc.bad...)
+	return entries, nil
 }
 
+// syntaxPattern takes the line out of the parser's message, where alone it
+// stands, to write it as for all other mistakes. Some of them name the line before.
+var syntaxPattern = regexp.MustCompile(`^yaml: line ([0-9]+): (.*)$`)
+
 // parse gives the document's root, or nil for an empty file.
-func parse(name string, text []byte) (*yaml.Node, error) {
+func (d *document) parse(text []byte) (*yaml.Node, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, second yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
 		return nil, nil
 	case err != nil:
-		return nil, &Error{Where: name, Msg: err.Error(), Advice: "the file must be YAML; etc/tidemark.yml is a sample"}
+		e := &Error{Where: d.name, Msg: err.Error(), Advice: "the file must be YAML; etc/tidemark.yml is a sample"}
+		if m := syntaxPattern.FindStringSubmatch(e.Msg); m != nil {
+			e.line, _ = strconv.Atoi(m[1]) // digits
+			e.Where, e.Msg = d.place(e.line, ""), m[2]
+		}
+		return nil, e
 	}
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, &Error{Where: name, Msg: "more than one YAML document"}
+		return nil, &Error{Where: d.place(max(1, second.Line), ""), Msg: "more than one YAML document", line: second.Line}
 	}
 	root := doc.Content[0]
 	if root.Tag == "!!null" {
@@ -79,86 +113,85 @@ func parse(name string, text []byte) (*yaml.Node, error) {
 	return root, nil
 }
 
-// mapping gives a mapping's values by key and refuses keys that are not known
-// or occur twice. Values without content (`key:`) are left out.
-func mapping(name string, node *yaml.Node, known []string) (map[string]*yaml.Node, error) {
+// mapping gives a mapping's values by key and notes keys that are not known or
+// occur twice. Values without content (`key:`) are left out.
+func (d *document) mapping(node *yaml.Node, known []string) map[string]*yaml.Node {
 	node = follow(node)
 	if node.Kind != yaml.MappingNode {
-		return nil, &Error{Where: place(name, node), Msg: "keys with values are expected here", Advice: "write key: value"}
+		d.wrong(node.Line, "", "keys with values are expected here", "write key: value")
+		return nil
 	}
-	out := map[string]*yaml.Node{}
+	out, seen := map[string]*yaml.Node{}, map[string]bool{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], follow(node.Content[i+1])
-		if !slices.Contains(known, key.Value) {
-			return nil, &Error{
-				Where:  place(name, key),
-				Msg:    fmt.Sprintf("unknown key %q", key.Value) + suggest.DidYouMean(key.Value, "", known),
-				Advice: "known here: " + list(known),
-			}
-		}
-		if _, twice := out[key.Value]; twice {
-			return nil, &Error{Where: place(name, key), Msg: fmt.Sprintf("the key %q occurs twice", key.Value)}
-		}
-		if value.Tag != "!!null" {
+		switch {
+		case !slices.Contains(known, key.Value):
+			d.wrong(key.Line, "", fmt.Sprintf("unknown key %q", key.Value)+suggest.DidYouMean(key.Value, "", known), "known here: "+list(known))
+		case seen[key.Value]:
+			d.wrong(key.Line, "", fmt.Sprintf("the key %q occurs twice", key.Value), "")
+		case value.Tag != "!!null":
 			out[key.Value] = value
 		}
+		seen[key.Value] = true
 	}
-	return out, nil
+	return out
 }
 
 // scalar gives a value that is text, a number or a truth value.
-func scalar(name, key string, node *yaml.Node) (setting, error) {
+func (d *document) scalar(key string, node *yaml.Node) (s setting, ok bool) {
 	if node.Kind != yaml.ScalarNode || node.Value == "" {
-		return setting{}, &Error{Where: place(name, node) + ": " + key, Msg: "one value is expected here"}
+		d.wrong(node.Line, key, "one value is expected here", "")
+		return setting{}, false
 	}
-	return setting{text: node.Value, where: place(name, node)}, nil
+	return setting{text: node.Value, line: node.Line}, true
 }
 
-func readEntries(name string, node *yaml.Node) ([]entry, error) {
+func (d *document) entries(node *yaml.Node) []entry {
 	if node == nil {
-		return nil, nil
+		return nil
 	}
 	if node.Kind != yaml.SequenceNode {
-		return nil, &Error{Where: place(name, node) + ": " + keyDBs, Msg: "a list is expected here", Advice: "begin each database with a dash: - path: …"}
+		d.wrong(node.Line, keyDBs, "a list is expected here", "begin each database with a dash: - path: …")
+		return nil
 	}
 	entries := make([]entry, 0, len(node.Content))
 	for i, item := range node.Content {
-		e, err := readEntry(name, i, item)
-		if err != nil {
-			return nil, err
-		}
-		entries = append(entries, e)
+		entries = append(entries, d.entry(i, item))
 	}
-	return entries, nil
+	return entries
 }
 
-func readEntry(name string, i int, node *yaml.Node) (entry, error) {
+func (d *document) entry(i int, node *yaml.Node) entry {
 	own := []string{KeySyncInterval, KeyCheckpointPages, KeyStateDir}
-	values, err := mapping(name, node, append([]string{"path", "url"}, own...))
-	if err != nil {
-		return entry{}, err
-	}
-	e := entry{where: fmt.Sprintf("%s: %s[%d]", place(name, node), keyDBs, i), own: map[string]setting{}}
-	for key, value := range values {
-		s, err := scalar(name, key, value)
-		if err != nil {
-			return entry{}, err
+	known := append([]string{"path", "url"}, own...)
+	before := len(d.bad)
+	values := d.mapping(node, known)
+	name := fmt.Sprintf("%s[%d]", keyDBs, i)
+	e := entry{where: d.place(node.Line, name), line: node.Line, own: map[string]setting{}}
+	for _, key := range known {
+		if values[key] == nil {
+			continue
 		}
-		switch key {
-		case "path":
-			e.path = s.text
-		case "url":
-			e.url = s.text
+		s, ok := d.scalar(key, values[key])
+		switch {
+		case !ok:
+		case key == "path":
+			e.path = s
+		case key == "url":
+			e.url = s
 		default:
 			e.own[key] = s
 		}
 	}
-	for key, value := range map[string]string{"path": e.path, "url": e.url} {
-		if value == "" {
-			return entry{}, &Error{Where: e.where, Msg: key + " is missing", Advice: "each database needs path and url"}
+	if len(d.bad) > before {
+		return e // a key may be missing only because it is mistyped
+	}
+	for _, need := range []struct{ key, text string }{{"path", e.path.text}, {"url", e.url.text}} {
+		if need.text == "" {
+			d.wrong(node.Line, name, need.key+" is missing", "each database needs path and url")
 		}
 	}
-	return e, nil
+	return e
 }
 
 // follow gives the node that an alias stands for.
@@ -168,8 +201,6 @@ func follow(node *yaml.Node) *yaml.Node {
 	}
 	return node
 }
-
-func place(name string, node *yaml.Node) string { return fmt.Sprintf("%s:%d", name, node.Line) }
 
 func list(words []string) string {
 	return strings.Join(slices.Sorted(slices.Values(words)), ", ")

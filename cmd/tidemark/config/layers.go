@@ -22,7 +22,9 @@ import (
 type layers struct {
 	v     *viper.Viper
 	flags *pflag.FlagSet
-	lines map[string]string // a file's place "name:line" by top-level key
+	doc   document       // the file; without a name there is none
+	lines map[string]int // its lines by top-level key
+	bad   problems       // what is wrong so far
 }
 
 // delimiter keeps viper from reading a dot in a key as nesting.
@@ -46,7 +48,7 @@ func newLayers(flags *pflag.FlagSet) *layers {
 			_ = v.BindPFlag(key, f) // fails for a nil flag only
 		}
 	}
-	return &layers{v: v, flags: flags, lines: map[string]string{}}
+	return &layers{v: v, flags: flags, lines: map[string]int{}}
 }
 
 // envName gives the environment variable of a key.
@@ -60,90 +62,98 @@ func (l *layers) overridden(key string) bool {
 	return l.flags.Changed(key) || os.Getenv(envName(key)) != ""
 }
 
-// get gives a setting as text and the place that set it.
-func (l *layers) get(key string, e *entry) (value, where string) {
-	switch {
-	case l.flags.Changed(key):
-		where = "--" + key
-	case os.Getenv(envName(key)) != "":
-		where = envName(key)
-	case e != nil && e.own[key].text != "":
-		return e.own[key].text, e.own[key].where + ": " + key
-	default:
-		where = l.lines[key] + ": " + key
-	}
-	return l.v.GetString(key), where
+// value is a setting's text and the place that set it.
+type value struct {
+	text, where string
+	line        int // in the file, or 0
 }
 
-func (l *layers) interval(key string, e *entry) (time.Duration, error) {
-	text, where := l.get(key, e)
-	d, err := time.ParseDuration(text)
+// get gives a setting.
+func (l *layers) get(key string, e *entry) value {
+	v := value{text: l.v.GetString(key)}
+	switch {
+	case l.flags.Changed(key):
+		v.where = "--" + key
+	case os.Getenv(envName(key)) != "":
+		v.where = envName(key)
+	case e != nil && e.own[key].text != "":
+		s := e.own[key]
+		return value{text: s.text, where: l.doc.place(s.line, key), line: s.line}
+	case l.lines[key] > 0:
+		v.line = l.lines[key]
+		v.where = l.doc.place(v.line, key)
+	}
+	return v
+}
+
+// refuse notes that a value can't be used.
+func (l *layers) refuse(v value, msg, advice string) { l.wrong(v.where, v.line, msg, advice) }
+
+func (l *layers) interval(key string, e *entry) time.Duration {
+	v := l.get(key, e)
+	d, err := time.ParseDuration(v.text)
 	switch {
 	case err != nil:
 		advice := "write 1s, 250ms, 2m, or 0 to ship at once"
-		if _, plain := strconv.ParseFloat(text, 64); plain == nil {
-			advice = "give a unit: " + text + "s or " + text + "ms"
+		if _, plain := strconv.ParseFloat(v.text, 64); plain == nil {
+			advice = "give a unit: " + v.text + "s or " + v.text + "ms"
 		}
-		return 0, &Error{Where: where, Msg: fmt.Sprintf("%q is not a duration", text), Advice: advice}
+		l.refuse(v, fmt.Sprintf("%q is not a duration", v.text), advice)
 	case d < 0:
-		return 0, &Error{Where: where, Msg: fmt.Sprintf("the interval %s is negative", text), Advice: "0 ships at once"}
+		l.refuse(v, fmt.Sprintf("the interval %s is negative", v.text), "0 ships at once")
 	}
-	return d, nil
+	return d
 }
 
-func (l *layers) count(key string, e *entry) (int, error) {
-	text, where := l.get(key, e)
-	n, err := strconv.Atoi(text)
+func (l *layers) count(key string, e *entry) int {
+	v := l.get(key, e)
+	n, err := strconv.Atoi(v.text)
 	if err != nil || n < 1 || n > math.MaxInt32 {
-		return 0, &Error{Where: where, Msg: fmt.Sprintf("%q is not a number of pages", text), Advice: "write a whole number from 1 on"}
+		l.refuse(v, fmt.Sprintf("%q is not a number of pages", v.text), "write a whole number from 1 on")
 	}
-	return n, nil
+	return n
 }
 
-func (l *layers) boolean(key string) (bool, error) {
-	text, where := l.get(key, nil)
-	switch strings.ToLower(text) {
+func (l *layers) boolean(key string) bool {
+	v := l.get(key, nil)
+	switch strings.ToLower(v.text) {
 	case "", "false", "0", "no", "off":
-		return false, nil
+		return false
 	case "true", "1", "yes", "on":
-		return true, nil
+		return true
 	}
-	return false, &Error{Where: where, Msg: fmt.Sprintf("%q is neither true nor false", text)}
+	l.refuse(v, fmt.Sprintf("%q is neither true nor false", v.text), "write true or false")
+	return false
 }
 
 // stateDir gives an entry's own folder, or one below the folder that is set
 // for all. Each database of a list gets its own even if it is the only one, so
 // that adding a second does not move the first one's state.
-func (l *layers) stateDir(e *entry) (string, error) {
-	dir, where := l.get(KeyStateDir, e)
-	if dir == "" || e == nil || (e.own[KeyStateDir].text != "" && !l.overridden(KeyStateDir)) {
-		return dir, nil
+func (l *layers) stateDir(e *entry) string {
+	v := l.get(KeyStateDir, e)
+	if v.text == "" || e == nil || (e.own[KeyStateDir].text != "" && !l.overridden(KeyStateDir)) {
+		return v.text
 	}
-	abs, err := filepath.Abs(e.path)
+	abs, err := filepath.Abs(e.path.text)
 	if err != nil {
-		return "", &Error{Where: where, Msg: err.Error()}
+		l.refuse(v, err.Error(), "")
+		return ""
 	}
 	sum := crc32.ChecksumIEEE([]byte(filepath.ToSlash(abs)))
-	return filepath.Join(dir, fmt.Sprintf("%s-%08x", filepath.Base(abs), sum)), nil
+	return filepath.Join(v.text, fmt.Sprintf("%s-%08x", filepath.Base(abs), sum))
 }
 
-func (l *layers) logging() (Logging, error) {
+func (l *layers) logging() Logging {
 	var out Logging
-	text, where := l.get(KeyLogLevel, nil)
-	if err := out.Level.UnmarshalText([]byte(text)); err != nil {
+	v := l.get(KeyLogLevel, nil)
+	if err := out.Level.UnmarshalText([]byte(v.text)); err != nil {
 		levels := []string{"debug", "info", "warn", "error"}
-		return Logging{}, &Error{
-			Where: where, Msg: fmt.Sprintf("unknown level %q", text) + suggest.DidYouMean(text, "", levels),
-			Advice: "write debug, info, warn or error",
-		}
+		l.refuse(v, fmt.Sprintf("unknown level %q", v.text)+suggest.DidYouMean(v.text, "", levels), "write debug, info, warn or error")
 	}
-	text, where = l.get(KeyLogFormat, nil)
-	if text != "text" && text != "json" {
-		return Logging{}, &Error{
-			Where: where, Msg: fmt.Sprintf("unknown format %q", text) + suggest.DidYouMean(text, "", []string{"text", "json"}),
-			Advice: "write text or json",
-		}
+	v = l.get(KeyLogFormat, nil)
+	if v.text != "text" && v.text != "json" {
+		l.refuse(v, fmt.Sprintf("unknown format %q", v.text)+suggest.DidYouMean(v.text, "", []string{"text", "json"}), "write text or json")
 	}
-	out.Format = text
-	return out, nil
+	out.Format = v.text
+	return out
 }

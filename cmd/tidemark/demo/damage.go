@@ -29,10 +29,13 @@ func (s *story) damage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if want := int(s.base) + sessions; cut.commits != want {
+		return fmt.Errorf("the WAL holds %d commits whole; it should hold %d", cut.commits, want)
+	}
 	if cut.open == 0 {
 		return fmt.Errorf("the WAL holds nothing of S%d: the kill came too late or too early", sessions+1)
 	}
-	s.say("The WAL that it left holds the last %d commits whole, up to S%d, and %d pages of S%d that no commit follows.",
+	s.say("The WAL that it left holds %d commits whole, the tables' and S1 to S%d, and %d pages of S%d that no commit follows.",
 		cut.commits, sessions, cut.open, sessions+1)
 	if err := overwrite(crashed+"-wal", cut.offset); err != nil {
 		return err

@@ -213,7 +213,7 @@ func (s *story) crash(ctx context.Context) error {
 	if want := s.base + sessions; report.TXID != want {
 		return fmt.Errorf("the replica ends with TXID %s, and %d sessions after TXID %s should give %s", report.TXID, sessions, s.base, want)
 	}
-	s.say("tidemark stopped cleanly at TXID %s: one for each session and none for S%d.", report.TXID, sessions+1)
+	s.say("tidemark stopped cleanly at TXID %s: %s for the tables, %d for the sessions, none for S%d.", report.TXID, s.base, sessions, sessions+1)
 	return nil
 }
 

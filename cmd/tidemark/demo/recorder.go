@@ -22,12 +22,14 @@ const databaseName = "records.db"
 //	write S7   ->  written S7 <digest of what was committed>
 //	open S51   ->  open S51    (a transaction is open and partly in the WAL)
 const schema = `
+BEGIN;
 CREATE TABLE sessions (name TEXT PRIMARY KEY, desk TEXT NOT NULL, trades INTEGER NOT NULL);
 CREATE TABLE trades (
 	id INTEGER PRIMARY KEY, session TEXT NOT NULL REFERENCES sessions (name),
 	instrument TEXT NOT NULL, side TEXT NOT NULL, quantity INTEGER NOT NULL, cents INTEGER NOT NULL
 );
-CREATE INDEX trades_by_session ON trades (session);`
+CREATE INDEX trades_by_session ON trades (session);
+COMMIT;`
 
 // session is the name of the n-th session.
 func session(n int) string { return fmt.Sprintf("S%d", n) }

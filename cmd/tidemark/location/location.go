@@ -39,6 +39,22 @@ type Location struct {
 // credentials did not parse.
 func (l Location) String() string { return l.text }
 
+// IsFolder tells whether the location is a folder.
+func (l Location) IsFolder() bool { return l.folder != "" }
+
+// Path is the path of a folder, or "" for any other place.
+func (l Location) Path() string { return l.folder }
+
+// Same tells whether two locations are one place, however they are written.
+func (l Location) Same(other Location) bool {
+	if l.folder == "" || other.folder == "" {
+		return l.folder == other.folder && l.s3 == other.s3
+	}
+	a, errA := filepath.Abs(l.folder)
+	b, errB := filepath.Abs(other.folder)
+	return errA == nil && errB == nil && a == b
+}
+
 // Folder gives the location of a folder by its path.
 func Folder(path string) (Location, error) {
 	abs, err := filepath.Abs(path)
