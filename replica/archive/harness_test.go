@@ -1,7 +1,7 @@
 package archive_test
 
 import (
-	"context"
+	"bytes"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -193,20 +193,10 @@ func (h *history) open() *archive.Archive {
 	return a
 }
 
-// put and get work on whole objects.
+// put replaces an object.
 func put(t *testing.T, b storage.Bucket, key string, content []byte) {
 	t.Helper()
-	if err := b.Put(t.Context(), key, newReader(content), storage.PutOptions{Size: -1}); err != nil {
+	if err := b.Put(t.Context(), key, bytes.NewReader(content), storage.PutOptions{Size: -1}); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func keys(ctx context.Context, t *testing.T, b storage.Bucket) []string {
-	t.Helper()
-	var all []string
-	err := b.List(ctx, "", "", func(o storage.Info) error { all = append(all, o.Key); return nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
 }

@@ -87,12 +87,14 @@ func (a *Archive) Range(ctx context.Context) (Range, error) {
 	}
 	first := snapshotCommit(h, s)
 	r := Range{FirstTXID: first.TXID, FirstTime: first.Time, LastTXID: first.TXID, LastTime: first.Time}
-	if n := len(a.listing.Segments); n > 0 && a.listing.Segments[n-1].First > s.TXID {
+	if len(a.listing.Segments) > 0 {
 		head, err := a.Head(ctx)
 		if err != nil {
 			return Range{}, err
 		}
-		r.LastTXID, r.LastTime = head.Last, head.Commit.Time
+		if head.Last > r.LastTXID {
+			r.LastTXID, r.LastTime = head.Last, head.Commit.Time
+		}
 	}
 	return r, nil
 }
@@ -123,7 +125,10 @@ func (a *Archive) Commits(ctx context.Context, q Query, fn func(Commit) error) e
 		}
 		segs = segs[:n]
 	}
-	e := emitter{q: q, fn: fn}
+	for len(segs) > 1 && segs[1].First <= first.TXID+1 {
+		segs = segs[1:] // it ends before the first snapshot
+	}
+	e := emitter{q: q, fn: fn, first: first.TXID}
 	for n, batch := len(segs), 1; n > 0 && !e.done; n, batch = n-batch, min(2*batch, indexBatch) {
 		lists, err := a.commitLists(ctx, segs[max(0, n-batch):n])
 		if err != nil {
@@ -175,13 +180,15 @@ type emitter struct {
 	fn   func(Commit) error
 	n    int
 	done bool
+	// first is that of the first snapshot. A segment can begin before it.
+	first state.TXID
 	// next is the oldest TXID that has been looked at, 0 at first.
 	next state.TXID
 }
 
-// follows checks that a commit comes right before the oldest looked at.
+// follows checks that no commit is missing between one and the oldest looked at.
 func (e *emitter) follows(id state.TXID) error {
-	if e.next != 0 && id+1 != e.next {
+	if e.next != 0 && id+1 < e.next {
 		return fmt.Errorf("%w: the commits from TXID %v to %v are missing", ErrBroken, id+1, e.next-1)
 	}
 	return nil
@@ -193,6 +200,9 @@ func (e *emitter) emit(list []segment.Commit) error {
 	}
 	e.next = list[0].TXID
 	for _, c := range slices.Backward(list) {
+		if c.TXID <= e.first {
+			return nil
+		}
 		err := e.one(Commit{TXID: c.TXID, Time: c.Time, Pages: c.Frames, Bytes: c.Bytes, Resync: c.Flags&segment.Resync != 0})
 		if err != nil || e.done {
 			return err
@@ -233,6 +243,10 @@ func (a *Archive) segmentsUntil(ctx context.Context, t time.Time) (int, error) {
 // At finds the newest commit that is not after a time. ErrOutOfRange says that
 // there is none; after tells that the time lies after the newest commit.
 func (a *Archive) At(ctx context.Context, t time.Time) (id state.TXID, after bool, err error) {
+	first, err := a.firstSnapshot()
+	if err != nil {
+		return 0, false, err
+	}
 	n, err := a.segmentsUntil(ctx, t)
 	if err != nil {
 		return 0, false, err
@@ -249,6 +263,9 @@ func (a *Archive) At(ctx context.Context, t time.Time) (id state.TXID, after boo
 		return 0, false, fmt.Errorf("read index of %s: %w", a.listing.Segments[n-1].Key(), err)
 	}
 	for i, c := range slices.Backward(cs) {
+		if c.TXID <= first.TXID {
+			return a.atFirst(ctx, t)
+		}
 		if !c.Time.After(t) {
 			last := n == len(a.listing.Segments) && i == len(cs)-1
 			return c.TXID, last && c.Time.Before(t), nil
@@ -257,8 +274,8 @@ func (a *Archive) At(ctx context.Context, t time.Time) (id state.TXID, after boo
 	return 0, false, fmt.Errorf("%w: the times in %s do not match its header", ErrBroken, a.listing.Segments[n-1].Key())
 }
 
-// atFirst decides whether a time before every segment is that of the first
-// snapshot.
+// atFirst decides whether a time before every commit that follows the first
+// snapshot is that of the snapshot.
 func (a *Archive) atFirst(ctx context.Context, t time.Time) (state.TXID, bool, error) {
 	r, err := a.Range(ctx)
 	if err != nil {
@@ -267,5 +284,5 @@ func (a *Archive) atFirst(ctx context.Context, t time.Time) (state.TXID, bool, e
 	if t.Before(r.FirstTime) {
 		return 0, false, &RangeError{Asked: stamp(t), Range: r}
 	}
-	return r.FirstTXID, len(a.listing.Segments) == 0 && t.After(r.FirstTime), nil
+	return r.FirstTXID, r.LastTXID == r.FirstTXID && t.After(r.FirstTime), nil
 }

@@ -164,14 +164,19 @@ func readMeta(ctx context.Context, b storage.Bucket) (Meta, error) {
 		return Meta{}, fmt.Errorf("read %s: %w", metaKey, err)
 	}
 	var f metaFile
-	if err := json.Unmarshal(raw, &f); err != nil {
+	// The version first: of another one nothing else is known.
+	var v struct{ Format int }
+	if err := json.Unmarshal(raw, &v); err != nil {
 		return Meta{}, fmt.Errorf("read %s: %w: %w", metaKey, block.ErrCorrupt, err)
 	}
-	if f.Format < 1 {
+	if v.Format < 1 {
 		return Meta{}, fmt.Errorf("read %s: %w: it is not tidemark's", metaKey, block.ErrCorrupt)
 	}
-	if f.Format != formatVersion {
-		return Meta{}, fmt.Errorf("read %s: %w %d, this program reads %d", metaKey, block.ErrVersion, f.Format, formatVersion)
+	if v.Format != formatVersion {
+		return Meta{}, fmt.Errorf("read %s: %w %d, this program reads %d", metaKey, block.ErrVersion, v.Format, formatVersion)
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return Meta{}, fmt.Errorf("read %s: %w: %w", metaKey, block.ErrCorrupt, err)
 	}
 	id, err := hex.DecodeString(f.Replica)
 	if err != nil || len(id) != len(segment.ReplicaID{}) || !wal.PageSize(f.PageSize).Valid() {

@@ -71,7 +71,7 @@ func (a *Archive) SnapshotHeader(ctx context.Context, s Snapshot) (snapshot.Head
 	if err != nil {
 		return h, fmt.Errorf("read header of %s: %w", s.Key(), err)
 	}
-	return h, a.owns(s.Key(), h.Replica, h.TXID, s.TXID)
+	return h, a.ownsSnapshot(s, h)
 }
 
 // Snapshot opens a snapshot for reading in ranges.
@@ -80,7 +80,7 @@ func (a *Archive) Snapshot(ctx context.Context, s Snapshot) (*snapshot.Reader, e
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.Key(), err)
 	}
-	return r, a.owns(s.Key(), r.Header().Replica, r.Header().TXID, s.TXID)
+	return r, a.ownsSnapshot(s, r.Header())
 }
 
 // Bucket is where the replica lies.
@@ -102,6 +102,18 @@ func (a *Archive) owns(key string, id segment.ReplicaID, has, want state.TXID) e
 	}
 	if has != want {
 		return fmt.Errorf("%w: %s holds TXID %v", ErrBroken, key, has)
+	}
+	return nil
+}
+
+// ownsSnapshot does so for a snapshot: one that adds to another under the key of
+// a full one would be restored without what it adds to.
+func (a *Archive) ownsSnapshot(s Snapshot, h snapshot.Header) error {
+	if err := a.owns(s.Key(), h.Replica, h.TXID, s.TXID); err != nil {
+		return err
+	}
+	if h.Base != s.Base {
+		return fmt.Errorf("%w: %s adds to TXID %v", ErrBroken, s.Key(), h.Base)
 	}
 	return nil
 }

@@ -110,15 +110,30 @@ func (d *Dir) Load() (State, error) {
 // first and last TXID. A replica of which only the first snapshot is there has
 // First 0 and the snapshot's TXID as Last.
 type Shipped struct {
-	Replica     segment.ReplicaID `json:"-"`
-	ID          string            `json:"replica"`
+	Replica     segment.ReplicaID
 	First, Last state.TXID
+}
+
+// shippedFile is the stored form.
+type shippedFile struct {
+	Replica string `json:"replica"`
+	First   uint64 `json:"first"`
+	Last    uint64 `json:"last"`
+	// Sum is the xxh64 of the file with this field 0.
+	Sum uint64 `json:"sum,string"`
+}
+
+func (f shippedFile) hash() uint64 {
+	f.Sum = 0
+	b, _ := json.Marshal(f) // numbers and a string: it can't fail
+	return xxhash.Sum64(b)
 }
 
 // SaveShipped remembers, durably, what is in the archive.
 func (d *Dir) SaveShipped(s Shipped) error {
-	s.ID = s.Replica.String()
-	b, err := json.Marshal(s)
+	f := shippedFile{Replica: s.Replica.String(), First: uint64(s.First), Last: uint64(s.Last)}
+	f.Sum = f.hash()
+	b, err := json.Marshal(f)
 	if err == nil {
 		err = d.replace("shipped.json", Power, func(w *os.File) error {
 			_, err := w.Write(append(b, '\n'))
@@ -138,10 +153,9 @@ func (d *Dir) LoadShipped(id segment.ReplicaID) (Shipped, error) {
 	if err != nil {
 		return Shipped{}, fmt.Errorf("%w: %w", ErrLost, err)
 	}
-	var s Shipped
-	if err := json.Unmarshal(b, &s); err != nil || s.ID != id.String() {
+	var f shippedFile
+	if err := json.Unmarshal(b, &f); err != nil || f.hash() != f.Sum || f.Replica != id.String() {
 		return Shipped{}, fmt.Errorf("%w: shipped.json is damaged or another replica's", ErrLost)
 	}
-	s.Replica = id
-	return s, nil
+	return Shipped{Replica: id, First: state.TXID(f.First), Last: state.TXID(f.Last)}, nil
 }

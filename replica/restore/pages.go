@@ -47,13 +47,14 @@ func (j *job) writeSnapshot(ctx context.Context, f *os.File) (point, error) {
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
-	blocks := r.Blocks()
+	blocks, around := r.Blocks(), s.Size
 	for first := 0; first < len(blocks) && gctx.Err() == nil; {
 		end := first + 1
 		for end < len(blocks) && blocks[end].Offset+blocks[end].Stored-blocks[first].Offset <= rangeSize {
 			end++
 		}
 		from, last := first, blocks[end-1]
+		around -= last.Offset + last.Stored - blocks[first].Offset
 		g.Go(func() error {
 			return j.writeBlocks(gctx, f, r, from, last.Offset+last.Stored-blocks[from].Offset)
 		})
@@ -62,6 +63,7 @@ func (j *job) writeSnapshot(ctx context.Context, f *os.File) (point, error) {
 	if err := g.Wait(); err != nil {
 		return point{}, fmt.Errorf("restore %s: %w", s.Key(), err)
 	}
+	j.downloaded(int(around)) // the index, and page sums that are not needed
 	return point{
 		TXID: h.TXID, Time: time.UnixMilli(h.Time).UTC(), Pages: h.Pages,
 		Checksum: r.Checksum(), PageSize: h.PageSize,
