@@ -1,90 +1,66 @@
 package main
 
 import (
-	"fmt"
-	"strings"
 	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
 )
 
-const (
-	// rateWindow is what the rate is the mean of, so that it sinks to nothing
-	// when nothing moves.
-	rateWindow = 5 * time.Second
-	// rateFrom is how long there must have been something to measure: the first
-	// steps come at once, from buffers, and say nothing.
-	rateFrom = 2 * time.Second
-	// barFrom is the number of columns from which on there is room for the bar
-	// itself, beside the numbers; maxBar is its length at most.
-	barFrom = 60
-	maxBar  = 40
-)
+// maxBar is the length of the bar itself at most, in columns.
+const maxBar = 40
 
-// bar is the state of a progress bar. It draws nothing itself.
+// bar is a job's progress and, between show and hide, the line that shows it.
 type bar struct {
 	what        string
+	start       time.Time // what rate and time left are reckoned from
 	done, total int64
-	// samples are what was done when it was drawn, of the last rateWindow,
-	// oldest first.
-	samples []sample
+
+	screen *mpb.Progress
+	line   *mpb.Bar
 }
 
-type sample struct {
-	at   time.Time
-	done int64
+// show draws the bar on the last line, again and again, until hide.
+func (b *bar) show(how []mpb.ContainerOption) {
+	const size = "% .1f"
+	b.screen = mpb.New(how...)
+	b.line = b.screen.New(
+		b.total,
+		mpb.BarStyle().Lbound(" ["),
+		mpb.BarWidth(maxBar),
+		mpb.BarFillerTrim(),
+		mpb.PrependDecorators(
+			whole{Decorator: decor.Name(b.what)},
+			whole{Decorator: decor.NewPercentage("%d", decor.WC{W: len(" 100%")})},
+		),
+		mpb.AppendDecorators(
+			whole{Decorator: decor.CountersKibiByte("  " + size + " of " + size)},
+			whole{Decorator: decor.NewAverageSpeed(decor.SizeB1024(0), "  "+size, b.start)},
+			whole{Decorator: decor.NewAverageETA(decor.ET_STYLE_GO, b.start, nil), before: "  ", after: " left"},
+		),
+	)
+	b.line.SetCurrent(b.done)
 }
 
-// set moves it; calls of several goroutines can overtake each other.
-func (b *bar) set(done, total int64) {
-	b.done, b.total = max(b.done, done), total
+// hide takes the bar from the screen. It returns when that is done.
+func (b *bar) hide() {
+	b.line.Abort(true)
+	b.screen.Wait()
 }
 
-// line gives the bar as it is now, in less than width columns.
-func (b *bar) line(width int, now time.Time) string {
-	b.samples = append(b.samples, sample{now, b.done})
-	for len(b.samples) > 2 && now.Sub(b.samples[1].at) >= rateWindow {
-		b.samples = b.samples[1:]
-	}
-	percent := int64(100)
-	if b.done < b.total {
-		percent = int64(100 * float64(b.done) / float64(b.total))
-	}
-	parts := []string{
-		fmt.Sprintf("%s %3d%%", b.what, percent),
-		formatSize(b.done) + " of " + formatSize(b.total),
-	}
-	if rate, ok := b.rate(now); ok {
-		parts = append(parts, formatSize(int64(rate))+"/s")
-		if rate >= 1 && b.done < b.total {
-			left := time.Duration(float64(b.total-b.done) / rate * float64(time.Second))
-			parts = append(parts, left.Round(time.Second).String()+" left")
-		}
-	}
-	return fit(parts, percent, width-1) // a full line would make some terminals wrap
+// whole is a part of the line that is left out where it has no room: half a
+// number would be a wrong one.
+type whole struct {
+	decor.Decorator
+	before, after string
 }
 
-// rate gives the bytes a second over the last while, if it was long enough.
-func (b *bar) rate(now time.Time) (float64, bool) {
-	first := b.samples[0]
-	took := now.Sub(first.at)
-	return float64(b.done-first.done) / took.Seconds(), took >= rateFrom
-}
-
-// fit joins what there is room for, the first parts before the later ones. What
-// is left is the bar's, after the first part.
-func fit(parts []string, percent int64, columns int) string {
-	const gap = "  "
-	for len(parts) > 1 && len(strings.Join(parts, gap)) > columns {
-		parts = parts[:len(parts)-1]
+// Decor implements [decor.Decorator].
+func (w whole) Decor(s decor.Statistics) (text string, columns int) {
+	text, columns = w.Decorator.Decor(s)
+	columns += len(w.before) + len(w.after)
+	if columns > s.AvailableWidth {
+		return "", 0
 	}
-	text := strings.Join(parts, gap)
-	if len(text) > columns {
-		return text[:max(0, columns)]
-	}
-	room := min(maxBar, columns-len(text)-len(gap+"[]"))
-	if columns+1 < barFrom || room < 10 {
-		return text
-	}
-	full := room * int(percent) / 100
-	drawn := "[" + strings.Repeat("=", full) + strings.Repeat(" ", room-full) + "]"
-	return strings.Join(append([]string{parts[0], drawn}, parts[1:]...), gap)
+	return w.before + text + w.after, columns
 }

@@ -1,67 +1,76 @@
 package main
 
 import (
+	"bytes"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/vbauerster/mpb/v8"
 )
 
-// A bar fits into every terminal, and says what there is room for.
-func TestBarFits(t *testing.T) {
-	t.Parallel()
-	start := time.Unix(0, 0)
-	for width := range 200 {
-		b := bar{what: "first copy"}
-		b.set(0, 3<<30)
-		b.line(width, start)
-		b.set(1<<30, 3<<30)
-		line := b.line(width, start.Add(4*time.Second))
-		if len(line) >= max(1, width) {
-			t.Errorf("%d columns in a terminal of %d: %q", len(line), width, line)
-		}
-		if has := strings.Contains(line, "["); has && width < barFrom || !has && width >= 80 {
-			t.Errorf("at %d columns: %q", width, line)
-		}
-	}
-	b := bar{what: "first copy"}
-	b.set(0, 3<<30)
-	b.line(100, start)
-	b.set(1<<30, 3<<30)
-	const want = "first copy  33%  [============                          ]  1.0 GiB of 3.0 GiB  256.0 MiB/s  8s left"
-	if got := b.line(100, start.Add(4*time.Second)); got != want {
-		t.Errorf("got  %q\nwant %q", got, want)
-	}
-	if got, want := b.line(36, start.Add(4*time.Second)), "first copy  33%  1.0 GiB of 3.0 GiB"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
+// screen is a terminal that bars are drawn on, by goroutines of their own.
+type screen struct {
+	mu  sync.Mutex
+	out bytes.Buffer // guarded by mu
 }
 
-// The rate says nothing at first, and sinks to nothing when nothing moves.
-func TestBarRate(t *testing.T) {
+func (s *screen) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.Write(b)
+}
+
+func (s *screen) options(width int) []mpb.ContainerOption {
+	return []mpb.ContainerOption{mpb.WithOutput(s), mpb.WithAutoRefresh(), mpb.WithWidth(width)}
+}
+
+// after gives what the screen shows after d. A bar is wiped by going up its line.
+func (s *screen) after(d time.Duration) string {
+	<-time.After(d)
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return regexp.MustCompile("[^\n]*\n\x1b\\[1A\x1b\\[J").ReplaceAllString(s.out.String(), "")
+}
+
+// drawn gives the line that shows a third of 3 GiB, done in four seconds, in a
+// terminal of width columns.
+func drawn(t *testing.T, width int) string {
+	t.Helper()
+	var s screen
+	b := &bar{what: "first copy", start: time.Now().Add(-3 * time.Second), done: 1 << 30, total: 3 << 30}
+	b.show(append(s.options(width), mpb.WithRefreshRate(time.Second)))
+	line := s.after(time.Second)
+	b.hide()
+	if got := s.after(0); got != "" {
+		t.Errorf("hidden, it leaves %q", got)
+	}
+	return strings.TrimSuffix(line, "\n")
+}
+
+// A bar fits into every terminal, and says in whole numbers what there is room for.
+func TestBarFits(t *testing.T) {
 	t.Parallel()
-	now := time.Unix(0, 0)
-	b := bar{what: "x"}
-	b.set(64<<20, 1<<30)
-	if line := b.line(120, now); strings.Contains(line, "/s") {
-		t.Errorf("a rate out of nothing: %q", line)
-	}
-	for range 40 {
-		now = now.Add(250 * time.Millisecond)
-		b.set(b.done+1<<20, 1<<30)
-		b.line(120, now)
-	}
-	if line := b.line(120, now); !strings.Contains(line, "4.0 MiB/s") {
-		t.Errorf("4 MiB every second, the bar says %q", line)
-	}
-	for range 40 {
-		now = now.Add(250 * time.Millisecond)
-		b.line(120, now)
-	}
-	if line := b.line(120, now); !strings.Contains(line, " 0 B/s") || strings.Contains(line, "left") {
-		t.Errorf("nothing moves, the bar says %q", line)
-	}
-	b.set(0, 0)
-	if line := b.line(120, now); !strings.Contains(line, "100%") {
-		t.Errorf("nothing to do: %q", line)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		whole := regexp.MustCompile(`^(first copy)?( +33%)?( \[[=>-]*\])?(  1\.0 GiB of 3\.0 GiB)?(  256\.0 MiB/s)?(  8s left)?$`)
+		for width := 1; width < 200; width++ {
+			if line := drawn(t, width); len(line) > width || !whole.MatchString(line) {
+				t.Errorf("%d columns in a terminal of %d: %q", len(line), width, line)
+			}
+		}
+		for width, want := range map[int]string{
+			120: "first copy  33% [===========>-------------------------]  1.0 GiB of 3.0 GiB  256.0 MiB/s  8s left",
+			80:  "first copy  33% [======>-------------]  1.0 GiB of 3.0 GiB  256.0 MiB/s  8s left",
+			45:  "first copy  33%  1.0 GiB of 3.0 GiB  8s left",
+			30:  "first copy  33%  256.0 MiB/s",
+		} {
+			if got := drawn(t, width); got != want {
+				t.Errorf("at %d columns:\ngot  %q\nwant %q", width, got, want)
+			}
+		}
+	})
 }

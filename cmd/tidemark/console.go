@@ -4,52 +4,44 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/vbauerster/mpb/v8"
 	"golang.org/x/term"
 
 	"tidemark/cmd/tidemark/config"
 )
 
-// redraw is how often a bar is drawn, whether or not something moved.
-const redraw = 250 * time.Millisecond
-
-// console is standard error, shared by log lines and a progress bar: a line
-// wipes the bar, which is drawn again soon. It is safe for concurrent use.
+// console is standard error, shared by log lines and a progress bar. It is safe
+// for concurrent use.
 type console struct {
 	w io.Writer
-	// width gives the terminal's number of columns, each time anew; nil off a
-	// terminal.
-	width func() int
+	// draw says how to draw a bar; nil off a terminal.
+	draw []mpb.ContainerOption
 
-	mu    sync.Mutex
-	bar   *bar          // nil while there is none; guarded by mu
-	drawn int           // the columns that the bar takes now; guarded by mu
-	ended chan struct{} // closed when the bar goes away; guarded by mu
-	wg    sync.WaitGroup
+	mu  sync.Mutex
+	bar *bar // nil while there is none; guarded by mu
 }
 
 func newConsole(w io.Writer) *console {
 	c := &console{w: w}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		c.width = func() int {
-			columns, _, err := term.GetSize(int(f.Fd()))
-			if err != nil || columns <= 0 {
-				return 80
-			}
-			return columns
-		}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
+		c.draw = []mpb.ContainerOption{mpb.WithOutput(f)}
 	}
 	return c
 }
 
-// Write writes log lines.
+// Write writes log lines. The bar makes room for a line and comes back below
+// it: what [mpb.Progress] is given to write waits for the next drawing, and a
+// process that is aborted now would lose it.
 func (c *console) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wipe()
+	if c.bar != nil {
+		c.bar.hide()
+		defer c.bar.show(c.draw)
+	}
 	return c.w.Write(b)
 }
 
@@ -63,74 +55,44 @@ func (c *console) logger(how config.Logging) *slog.Logger {
 }
 
 // progress gives a function that shows how many bytes of a job are done, or
-// nil where nobody would see it. The bar appears with the first call. Whoever
-// calls progress calls endProgress at the end.
+// nil where nobody would see it. The bar appears with the first bytes and
+// goes with the last. Whoever calls progress calls endProgress at the end.
 func (c *console) progress(what string) func(done, total int64) {
-	if c.width == nil {
+	if c.draw == nil {
 		return nil
 	}
+	var most int64 // guarded by c.mu
 	return func(done, total int64) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.bar == nil {
-			c.bar, c.ended = &bar{what: what}, make(chan struct{})
-			ended := c.ended
-			c.wg.Go(func() { c.keepDrawing(ended) })
+		if done <= most {
+			return // calls of several goroutines can overtake each other
 		}
-		c.bar.set(done, total)
-	}
-}
-
-// keepDrawing draws the bar until ended is closed.
-func (c *console) keepDrawing(ended <-chan struct{}) {
-	tick := time.NewTicker(redraw)
-	defer tick.Stop()
-	for {
-		c.draw()
-		select {
-		case <-tick.C:
-		case <-ended:
-			return
+		most = done
+		switch {
+		case done >= total:
+			c.removeBar()
+		case c.bar == nil:
+			c.bar = &bar{what: what, start: time.Now(), done: done, total: total}
+			c.bar.show(c.draw)
+		default:
+			c.bar.done = done
+			c.bar.line.SetCurrent(done)
 		}
 	}
-}
-
-func (c *console) draw() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.bar == nil {
-		return
-	}
-	width := c.width()
-	line := c.bar.line(width, time.Now())
-	// Blanks wipe what is left of a longer line; a terminal that is narrower
-	// now has cut or wrapped that line already.
-	rest := max(0, min(c.drawn, width-1)-len(line))
-	c.print("\r" + line + strings.Repeat(" ", rest) + strings.Repeat("\b", rest))
-	c.drawn = len(line)
-}
-
-// wipe takes the bar from the screen. The caller holds mu.
-func (c *console) wipe() {
-	if c.drawn == 0 {
-		return
-	}
-	c.print("\r" + strings.Repeat(" ", max(0, min(c.drawn, c.width()-1))) + "\r")
-	c.drawn = 0
-}
-
-func (c *console) print(s string) {
-	_, _ = io.WriteString(c.w, s) // a smudge on the screen at worst
 }
 
 // endProgress takes the bar away.
 func (c *console) endProgress() {
 	c.mu.Lock()
-	c.wipe()
+	defer c.mu.Unlock()
+	c.removeBar()
+}
+
+// removeBar takes the bar away, if there is one. The caller holds mu.
+func (c *console) removeBar() {
 	if c.bar != nil {
+		c.bar.hide()
 		c.bar = nil
-		close(c.ended)
 	}
-	c.mu.Unlock()
-	c.wg.Wait()
 }

@@ -29,13 +29,12 @@ func TestConsoleOffTerminal(t *testing.T) {
 }
 
 // On a terminal the bar shows bytes, survives concurrent steps and log lines,
-// is drawn again when nothing moves, follows the terminal's width, and goes away.
+// is there when nothing moves, and goes away, at the latest when all is done.
 func TestConsoleBar(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
-		width := 100
-		c := &console{w: &out, width: func() int { return width }}
+		var s screen
+		c := &console{w: &s, draw: s.options(100)}
 		logger := c.logger(config.Logging{Format: "text"})
 		progress := c.progress("restoring")
 		var wg sync.WaitGroup
@@ -46,37 +45,33 @@ func TestConsoleBar(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		synctest.Wait()
-		locked := func(do func()) { // the bar draws itself
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			do()
-		}
-		var lines string
-		locked(func() { lines = out.String() })
-		if n := strings.Count(lines, "msg=line\n"); n != 64 {
+		got := s.after(time.Second)
+		if n := strings.Count(got, "msg=line\n"); n != 64 {
 			t.Errorf("%d of 64 log lines are whole", n)
 		}
-		drawn := func() (text string) {
-			locked(out.Reset)
-			<-time.After(redraw)
-			synctest.Wait()
-			locked(func() { text = out.String() })
-			return text
+		if _, line, _ := strings.Cut(got[strings.LastIndex(got, "msg="):], "\n"); !strings.HasPrefix(line, "restoring  98% [===") || !strings.Contains(line, "  63.0 MiB of 64.0 MiB  ") {
+			t.Errorf("below the log lines is %q", line)
 		}
-		if got := drawn(); !strings.Contains(got, "restoring  98%  [===") || !strings.Contains(got, "63.0 MiB of 64.0 MiB") {
-			t.Errorf("drawn %q", got)
+		logger.Info("now") // and not when the bar is drawn next
+		if got := s.after(0); !strings.HasSuffix(got, "msg=now\n") {
+			t.Errorf("after a log line the screen ends with %q", got)
 		}
-		locked(func() { width = 30 })
-		if got := drawn(); strings.Contains(got, "[") || !strings.HasPrefix(got, "\rrestoring") {
-			t.Errorf("drawn in a narrow terminal: %q", got)
+		if got := s.after(time.Second); !strings.Contains(got, "msg=now\nrestoring  98%") {
+			t.Errorf("nothing moves, and the bar does not come back: %q", got)
+		}
+		progress(64<<20, 64<<20)
+		progress(62<<20, 64<<20) // overtaken
+		if got := s.after(time.Second); !strings.HasSuffix(got, "msg=now\n") {
+			t.Errorf("all is done, and the bar stays: %q", got)
+		}
+		progress = c.progress("again")
+		progress(1, 2)
+		if got := s.after(time.Second); !strings.Contains(got, "msg=now\nagain  50%") {
+			t.Errorf("the next bar: %q", got)
 		}
 		c.endProgress()
-		if got := out.String(); !strings.HasSuffix(got, " \r") {
-			t.Errorf("the bar stays: %q", got)
-		}
-		if got := drawn(); got != "" {
-			t.Errorf("drawn after the end: %q", got)
+		if got := s.after(time.Second); !strings.HasSuffix(got, "msg=now\n") || strings.Contains(got, "\x1b") {
+			t.Errorf("after the end the bar stays: %q", got)
 		}
 	})
 }
