@@ -191,8 +191,9 @@ func (e *engine) recall(ctx context.Context) (origin, error) {
 	e.ship.rep.TXID = head.Last
 	// If this database is found to be the one, its next segment follows these.
 	shipped := local.Shipped{Replica: e.arch.Meta().Replica, First: e.newest(), Last: head.Last}
-	return origin{shipped: &shipped,
-		table: t, descends: descends,
+	return origin{
+		shipped: &shipped,
+		table:   t, descends: descends,
 		head: segment.Commit{TXID: head.Last, Time: head.Commit.Time, Pages: head.Pages, After: head.Checksum},
 	}, nil
 }
