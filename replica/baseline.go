@@ -126,15 +126,14 @@ const resyncChunk = 256 << 10
 // goes on without one. One that does is refused if nothing shows that it made
 // the history.
 func (e *engine) resync(ctx context.Context, att *source.Attachment) error {
-	e.place(ctx, att)
-	differ := 0
+	differ, at := 0, now()
 	err := e.compare(ctx, att.Image, func(no wal.PageNo, page []byte) error {
 		differ++
 		if !e.descends {
 			return fmt.Errorf("%w into this replica: nothing shows that the database made it, and it differs from TXID %v "+
 				"(from page %v on); use another URL, or continue the history with the difference as one commit: --takeover", ErrRefused, e.head.TXID, no)
 		}
-		if err := e.begin(now()); err != nil {
+		if err := e.begin(at); err != nil {
 			return err
 		}
 		return e.frame(wal.Frame{Page: no, Image: page})
@@ -142,18 +141,19 @@ func (e *engine) resync(ctx context.Context, att *source.Attachment) error {
 	if err != nil {
 		return err
 	}
+	e.place(ctx, att)
 	if differ == 0 && att.Pages == e.table.Len() {
 		e.log.Info("the database is at the replica's newest commit", slog.Uint64("txid", uint64(e.head.TXID)))
-		return e.remember(local.Process)
+		return errors.Join(e.seal(), e.remember(local.Process))
 	}
 	if !e.descends {
 		return fmt.Errorf("%w into this replica: nothing shows that the database made it, and it has %d pages, TXID %v has %d; "+
 			"use another URL, or continue the history with the difference as one commit: --takeover", ErrRefused, att.Pages, e.head.TXID, e.table.Len())
 	}
-	if err := e.begin(now()); err != nil {
+	if err := e.begin(at); err != nil {
 		return err
 	}
-	if err := e.commit(segment.Commit{Time: now(), Pages: att.Pages, Flags: segment.Resync}); err != nil {
+	if err := e.commit(segment.Commit{Time: at, Pages: att.Pages, Flags: segment.Resync}); err != nil {
 		return err
 	}
 	e.log.Warn("continuity could not be proven; what differs is one commit of the history",

@@ -46,6 +46,7 @@ type engine struct {
 	// seen holds the times at which commits were seen that are yet to be read.
 	seen []time.Time
 
+	short     int  // looks at the WAL that ended before the limit, in a row
 	handed    bool // the WAL is handed off completely and has not moved since
 	nextHand  time.Time
 	handDelay time.Duration
@@ -152,7 +153,7 @@ func (e *engine) readPublished() (n int, err error) {
 	for {
 		c, err := e.tail.next()
 		if errors.Is(err, io.EOF) {
-			return n, nil
+			return n, e.checkEnd()
 		}
 		if err != nil {
 			return n, err
@@ -169,6 +170,24 @@ func (e *engine) readPublished() (n int, err error) {
 	}
 }
 
+// maxShort is how often in a row the WAL may end before what SQLite counts: a
+// restart between two looks at it can make it seem so once.
+const maxShort = 5
+
+// checkEnd takes note of whether all that SQLite counts was there to be read. A
+// damaged WAL never has it.
+func (e *engine) checkEnd() error {
+	if at := e.tail.position().Frame; at >= e.tail.limit {
+		e.short = 0
+		return nil
+	}
+	if e.short++; e.short < maxShort {
+		return nil
+	}
+	e.short = 0
+	return fmt.Errorf("%w: nothing to be read from frame %d on of %d", errGap, e.tail.position().Frame, e.tail.limit)
+}
+
 // Secure reads to the end of the WAL and leaves nothing in memory only. It runs
 // under the write lock.
 func (e *engine) Secure() (uint32, error) {
@@ -180,13 +199,15 @@ func (e *engine) Secure() (uint32, error) {
 	if at := e.tail.position().Frame; e.tail.limit != 0 && at != e.tail.limit {
 		return 0, fmt.Errorf("%w: read to frame %d of %d", errGap, at, e.tail.limit)
 	}
+	e.short = 0
 	if e.seg != nil {
 		if err := errors.Join(e.seg.w.Flush(), e.appendPartSums()); err != nil {
 			return 0, err
 		}
 	}
 	e.tail.sealed = e.tail.position()
-	return e.tail.sealed.Frame, e.remember(local.Process)
+	// The limit is the number of frames, or 0 when the WAL is about to restart.
+	return e.tail.limit, e.remember(local.Process)
 }
 
 // remember saves the position: all commits before it are in the archive or, at

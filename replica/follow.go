@@ -12,6 +12,10 @@ const (
 	// tell of a change, pollBlind how often if it can't.
 	pollWatched = time.Second
 	pollBlind   = 50 * time.Millisecond
+	// settle is how long the WAL is looked at again and again after an event
+	// that brought no commit: SQLite publishes it after the write that the
+	// event was for, and after a sync, with no further event.
+	settle = time.Second
 	// checkEvery is how often it is checked that the database is still the
 	// file at its path.
 	checkEvery = time.Second
@@ -27,7 +31,7 @@ const (
 func (e *engine) follow(ctx context.Context) error {
 	e.nextHand = time.Now()
 	e.handDelay = minHandDelay
-	lastHand, checked := time.Now(), time.Now()
+	lastHand, checked, alert := time.Now(), time.Now(), time.Time{}
 	for ctx.Err() == nil {
 		if time.Since(checked) >= checkEvery {
 			if err := e.db.Check(); err != nil {
@@ -40,7 +44,11 @@ func (e *engine) follow(ctx context.Context) error {
 			return err
 		}
 		if e.handOffDue(lastHand) {
-			if err := e.regain(ctx, e.handOff(ctx)); err != nil && ctx.Err() == nil {
+			err := e.handOff(ctx)
+			if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+				return nil // told to stop
+			}
+			if err := e.regain(ctx, err); err != nil {
 				return err
 			}
 			lastHand = time.Now()
@@ -51,10 +59,13 @@ func (e *engine) follow(ctx context.Context) error {
 			}
 		}
 		if n > 0 {
+			alert = time.Time{}
+		}
+		if n > 0 || time.Since(alert) < settle {
 			e.watch.disarm()
 			e.pause(ctx, coalesce, nil)
-		} else {
-			e.rest(ctx)
+		} else if e.rest(ctx) {
+			alert = time.Now()
 		}
 	}
 	return nil
@@ -102,18 +113,19 @@ func (e *engine) sealDue() bool {
 	return e.seg != nil && time.Since(e.seg.began) >= e.opts.SyncInterval && e.ship.isIdle()
 }
 
-// rest returns when the system tells of a change, or something else is due.
-func (e *engine) rest(ctx context.Context) {
-	changed := e.watch.arm(e.db.WALPath())
-	if changed == nil {
-		return // just armed: look once more before relying on it
+// rest returns when the system tells of a change, or something else is due. It
+// tells which.
+func (e *engine) rest(ctx context.Context) (changed bool) {
+	change := e.watch.arm(e.db.WALPath())
+	if change == nil {
+		return false // just armed: look once more before relying on it
 	}
-	e.pause(ctx, e.idleFor(), changed)
+	return e.pause(ctx, e.idleFor(), change)
 }
 
 // pause waits for a time, or until the WAL has changed or an upload has ended
 // that the open segment waits for.
-func (e *engine) pause(ctx context.Context, d time.Duration, changed <-chan struct{}) {
+func (e *engine) pause(ctx context.Context, d time.Duration, change <-chan struct{}) (changed bool) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	var idle <-chan struct{}
@@ -123,10 +135,12 @@ func (e *engine) pause(ctx context.Context, d time.Duration, changed <-chan stru
 	select {
 	case <-ctx.Done():
 	case <-t.C:
-	case <-changed:
+	case <-change:
 		e.watch.disarm()
+		return true
 	case <-idle:
 	}
+	return false
 }
 
 // idleFor is how long nothing needs to be done unless the WAL changes.

@@ -150,15 +150,15 @@ func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 		if err == nil || errors.Is(err, ErrReplaced) {
 			err = errors.Join(err, e.finish())
 		}
-		if errors.Is(err, ErrReplaced) {
-			return err // what was read of the old file is shipped all the same
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrReplaced) {
 			cancel() // what is sealed waits in the spool
 			return err
 		}
-		time.AfterFunc(stopPatience, cancel)
-		return nil
+		// Also what was read of a file that is no longer the database is
+		// shipped, for as long as a stop may take.
+		timer := time.AfterFunc(stopPatience, cancel)
+		context.AfterFunc(shipCtx, func() { timer.Stop() })
+		return err
 	})
 	err = g.Wait()
 	return e.ship.report(), err

@@ -10,7 +10,6 @@ import (
 	"tidemark/replica"
 	"tidemark/replica/local"
 	"tidemark/snapshot/state"
-	"tidemark/storage"
 	"tidemark/storage/mem"
 )
 
@@ -140,20 +139,5 @@ func TestKilledBetweenHandOffs(t *testing.T) {
 // afterSnapshot copies the bucket as it was before any segment.
 func afterSnapshot(t *testing.T, b *mem.Bucket) *mem.Bucket {
 	t.Helper()
-	c := mem.New()
-	err := b.List(t.Context(), "", "", func(o storage.Info) error {
-		if filepath.Dir(o.Key) == "log" {
-			return nil
-		}
-		r, err := b.Get(t.Context(), o.Key, 0, -1)
-		if err != nil {
-			return err
-		}
-		defer r.Close() //nolint:errcheck // only read
-		return c.Put(t.Context(), o.Key, r, storage.PutOptions{Size: o.Size})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return clone(t, b, func(key string) bool { return filepath.Dir(key) != "log" })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"tidemark/replica/archive"
@@ -74,7 +75,8 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 	att, err := e.db.Attach(ctx, from.position, func(h wal.Header) error {
 		e.tail = e.newTail(ctx)
 		e.tail.reader = wal.NewReader(e.db.WAL(), h, from.position)
-		return e.Read()
+		_, err := e.Secure()
+		return err
 	})
 	if err != nil {
 		return err
@@ -108,17 +110,35 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 // commit. That is so when it is a new one of which nothing has been checkpointed
 // yet. Pages that are being checkpointed meanwhile only make it fail.
 //
-// If a power cut brought back a WAL that had been checkpointed completely, the
-// file is that state too, but so is the database with the WAL: then there is
-// nothing to carry on.
+// The file can also be that state because the database came back to it, byte for
+// byte, and the WAL's frames led there. So no frame may hold what the file holds:
+// then none of them has been checkpointed.
 func (e *engine) continuesFile(ctx context.Context, att *source.Attachment, from origin) (bool, error) {
 	if !from.proven || !att.HasWAL || att.Header.Salts == from.position.Salts {
 		return false, nil
 	}
-	if same, err := e.matches(ctx, att.Image); err != nil || same {
+	if ok, err := e.matches(ctx, att.Image.WithoutWAL(e.table.Len())); err != nil || !ok {
 		return false, err
 	}
-	return e.matches(ctx, att.Image.WithoutWAL(e.table.Len()))
+	r := wal.NewReader(e.db.WAL(), att.Header, att.Header.Start())
+	for r.SetLimit(att.End.Frame); r.Position() != att.End; {
+		_, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return false, nil // the WAL restarts: it had been checkpointed
+		}
+		if err != nil {
+			return false, err
+		}
+		for f, err := range r.Frames() {
+			if err != nil {
+				return false, err
+			}
+			if state.SumPage(f.Page, f.Image) == e.table.At(f.Page) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
 }
 
 // matches tells whether an image is the last state of the history.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/gofrs/flock"
@@ -90,7 +91,22 @@ func (d *Dir) replace(name string, survive Durability, write func(*os.File) erro
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), d.file(name))
+	if err := os.Rename(f.Name(), d.file(name)); err != nil || survive != Power {
+		return err
+	}
+	return syncFolder(d.path)
+}
+
+// syncFolder makes a name durable. Windows has no such call and needs none.
+func syncFolder(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 const (

@@ -44,7 +44,7 @@ func retryBusy(ctx context.Context, patience time.Duration, op func() error) err
 		if time.Now().After(deadline) {
 			return errors.Join(ErrBusy, err)
 		}
-		if n < spins {
+		if n < spins && ctx.Err() == nil {
 			continue
 		}
 		if err := sleep(ctx, pause); err != nil {

@@ -75,8 +75,12 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 // lockReading takes the write lock, and reads the WAL before every few attempts:
 // so commits are seen in time, and little is left to read under the lock.
 func (d *DB) lockReading(ctx context.Context, drain Drainer) (locked bool, err error) {
-	for deadline := time.Now().Add(lockPatience); time.Now().Before(deadline); {
+	start := time.Now()
+	for wait := time.Duration(0); time.Since(start) < lockPatience; wait = min(wait+pause, lockTurn) {
 		if err := drain.Read(); err != nil {
+			return false, err
+		}
+		if err := sleep(ctx, wait); err != nil { // a transaction that stays open
 			return false, err
 		}
 		err := d.lock(ctx, lockTurn)

@@ -20,7 +20,7 @@ func (d *DB) pin(ctx context.Context) error {
 		next = 1
 	}
 	c := d.pins[next]
-	if _, err := c.ExecContext(ctx, "BEGIN"); err != nil {
+	if _, err := c.ExecContext(context.WithoutCancel(ctx), "BEGIN"); err != nil {
 		return fmt.Errorf("pin %s: %w", d.path, err)
 	}
 	// Any read opens the transaction. This one needs no schema.
@@ -54,7 +54,8 @@ func rollback(ctx context.Context, c *sql.Conn) {
 // lock takes the write lock.
 func (d *DB) lock(ctx context.Context, patience time.Duration) error {
 	err := retryBusy(ctx, patience, func() error {
-		_, err := d.writer.ExecContext(ctx, "BEGIN IMMEDIATE")
+		// An interrupted statement can have taken the lock all the same.
+		_, err := d.writer.ExecContext(context.WithoutCancel(ctx), "BEGIN IMMEDIATE")
 		return err
 	})
 	if err != nil {
@@ -170,7 +171,7 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 	if h, err := wal.ReadHeader(d.wal); s.restarted(h, err) {
 		return nil, nil //nolint:nilnil // documented
 	}
-	if err := s.run(ctx, d); err != nil {
+	if err := errors.Join(s.run(ctx, d), s.whole()); err != nil {
 		return nil, err
 	}
 	if err := d.pin(ctx); err != nil {
@@ -179,7 +180,8 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 	if err := d.pins[d.pinned].QueryRowContext(ctx, "PRAGMA page_count").Scan(&s.pages); err != nil {
 		return nil, fmt.Errorf("read page count of %s: %w", d.path, err)
 	}
-	if err := d.dropBackfilled(ctx, s); err != nil {
+	backfilled, err := d.dropBackfilled(ctx, s)
+	if err != nil {
 		return nil, err
 	}
 	image := &Image{db: d.file, wal: d.wal, header: s.header, size: d.pageSize, pages: s.pages, frames: s.frames}
@@ -195,6 +197,8 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 		if err := resume(s.header); err != nil {
 			return nil, err
 		}
+	} else if backfilled {
+		s.continues = false // the next writer overwrites what was not read
 	}
 	return &Attachment{
 		Header: s.header, HasWAL: s.reader != nil, End: s.end(), Pages: s.pages,
@@ -208,18 +212,18 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 // over them. If it does not, the pin has a mark, and the frames stay. It is
 // called after the pin was taken and under the write lock, when the WAL does not
 // grow and no longer changes between the two.
-func (d *DB) dropBackfilled(ctx context.Context, s *scan) error {
+func (d *DB) dropBackfilled(ctx context.Context, s *scan) (bool, error) {
 	var busy, frames, done int
 	err := retryBusy(ctx, openPatience, func() error {
 		return d.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &frames, &done)
 	})
 	if err != nil {
-		return fmt.Errorf("read the WAL's progress of %s: %w", d.path, err)
+		return false, fmt.Errorf("read the WAL's progress of %s: %w", d.path, err)
 	}
 	if frames == done {
 		clear(s.frames)
 	}
-	return nil
+	return frames == done, nil
 }
 
 // scan walks a WAL and notes the last frame of each page.
@@ -229,7 +233,22 @@ type scan struct {
 	reader    *wal.Reader // nil: no WAL
 	frames    map[wal.PageNo]uint32
 	pages     uint32
+	published uint32
 	continues bool
+}
+
+// begins tells whether the file holds a commit right after its header.
+func (s *scan) begins(f io.ReaderAt) bool {
+	_, err := wal.NewReader(f, s.header, s.header.Start()).Next()
+	return err == nil
+}
+
+// whole checks, under the write lock, that the file holds all that SQLite counts.
+func (s *scan) whole() error {
+	if at := s.end().Frame; s.reader != nil && s.published != 0 && at != s.published {
+		return fmt.Errorf("%w: frame %d of the WAL's %d does not have the right checksum", ErrDamaged, at+1, s.published)
+	}
+	return nil
 }
 
 func (s *scan) run(ctx context.Context, d *DB) error {
@@ -247,6 +266,13 @@ func (s *scan) run(ctx context.Context, d *DB) error {
 	published, err := d.Published(ctx)
 	if err != nil {
 		return err
+	}
+	s.published = published
+	if published == 0 && s.begins(d.wal) {
+		// The wal-index has moved on and the file's header has not: this is
+		// no longer the WAL of any position.
+		s.known = wal.Position{}
+		s.continues = false
 	}
 	s.reader.Rewind()
 	s.reader.SetLimit(published)
