@@ -155,23 +155,30 @@ func resolve(ctx context.Context, a *archive.Archive, t Target) (archive.Plan, b
 	return plan, after, err
 }
 
-// dryRun fills in what a restore would give, as far as the index tells.
+// dryRun fills in what a restore would give, as far as one object's index tells.
 func dryRun(ctx context.Context, a *archive.Archive, plan archive.Plan, res Result) (Result, error) {
 	res.TXID = plan.Target
-	err := a.Commits(ctx, archive.Query{}, func(c archive.Commit) error {
-		if c.TXID != plan.Target {
-			return nil
-		}
-		res.Time = c.Time
-		return errStop
-	})
-	if err != nil && !errors.Is(err, errStop) {
+	if len(plan.Segments) == 0 {
+		h, err := a.SnapshotHeader(ctx, plan.Snapshot)
+		res.Time = time.UnixMilli(h.Time).UTC()
 		return res, err
+	}
+	last := plan.Segments[len(plan.Segments)-1]
+	_, x, err := a.Index(ctx, last)
+	if err != nil {
+		return res, err
+	}
+	commits, err := x.Commits()
+	if err != nil {
+		return res, fmt.Errorf("read index of %s: %w", last.Key(), err)
+	}
+	for _, c := range commits {
+		if c.TXID == plan.Target {
+			res.Time = c.Time
+		}
 	}
 	return res, nil
 }
-
-var errStop = errors.New("found")
 
 // job is one restore under way.
 type job struct {

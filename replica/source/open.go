@@ -166,40 +166,33 @@ func (d *DB) connect(ctx context.Context) error {
 
 // CheckMode refuses a database that EnsureWAL would refuse to switch.
 func (d *DB) CheckMode(ctx context.Context) error {
+	_, err := d.checkedMode(ctx)
+	return err
+}
+
+// checkedMode is the journal mode, if it is one that may stay or be switched.
+func (d *DB) checkedMode(ctx context.Context) (string, error) {
 	mode, err := d.pragma(ctx, "PRAGMA journal_mode")
 	if err != nil {
-		return d.explain(fmt.Errorf("read journal mode of %s: %w", d.path, err))
+		return "", d.explain(fmt.Errorf("read journal mode of %s: %w", d.path, err))
 	}
 	if d.keepMode && mode != "wal" {
-		return fmt.Errorf("%w: %s has journal_mode=%s and only WAL can be followed; run PRAGMA journal_mode=WAL in it, or let tidemark do so", ErrRefused, d.path, mode)
+		return "", fmt.Errorf("%w: %s has journal_mode=%s and only WAL can be followed; run PRAGMA journal_mode=WAL in it, or let tidemark do so", ErrRefused, d.path, mode)
 	}
-	return nil
+	return mode, nil
 }
 
 // EnsureWAL makes sure that the database is in WAL mode, as Attach needs it. It
 // is the one thing that tidemark ever changes in a database, so it comes when
 // everything else is known to be right. Errors are as with Open.
 func (d *DB) EnsureWAL(ctx context.Context) error {
-	if err := d.CheckMode(ctx); err != nil {
+	mode, err := d.checkedMode(ctx)
+	if err != nil || mode == "wal" {
 		return err
-	}
-	if err := d.ensureWAL(ctx); err != nil {
-		return d.explain(err)
-	}
-	return nil
-}
-
-func (d *DB) ensureWAL(ctx context.Context) error {
-	mode, err := d.pragma(ctx, "PRAGMA journal_mode")
-	if err != nil {
-		return fmt.Errorf("read journal mode of %s: %w", d.path, err)
-	}
-	if mode == "wal" {
-		return nil
 	}
 	got, err := d.pragma(ctx, "PRAGMA journal_mode=WAL")
 	if err != nil {
-		return fmt.Errorf("switch %s from journal_mode=%s to WAL: %w", d.path, mode, err)
+		return d.explain(fmt.Errorf("switch %s from journal_mode=%s to WAL: %w", d.path, mode, err))
 	}
 	if got != "wal" {
 		return fmt.Errorf("%w: %s stays in journal_mode=%s", ErrRefused, d.path, got)
