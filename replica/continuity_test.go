@@ -12,6 +12,7 @@ import (
 
 	"tidemark/replica"
 	"tidemark/replica/restore"
+	"tidemark/snapshot/state"
 	"tidemark/storage"
 	"tidemark/storage/mem"
 	"tidemark/wal"
@@ -169,4 +170,24 @@ func clone(t *testing.T, b *mem.Bucket, want func(key string) bool) *mem.Bucket 
 		t.Fatal(err)
 	}
 	return c
+}
+
+// A database that tidemark itself switches to WAL is followed like any other.
+func TestSwitchedDatabase(t *testing.T) {
+	t.Parallel()
+	a, b := newApp(t), mem.New()
+	a.exec("PRAGMA journal_mode=DELETE")
+	e := launch(t, replica.Options{Path: a.path, Bucket: b, SyncInterval: 0, CheckpointPages: 10})
+	want := []string{"", a.digest()}
+	for range 40 {
+		a.insert(1)
+		want = append(want, a.digest())
+	}
+	shipped(t, b, 41)
+	e.stop()
+	for id := 1; id < len(want); id++ {
+		if got := restored(t, b, state.TXID(id)); got != want[id] {
+			t.Errorf("TXID %d: digest %s, want %s", id, got, want[id])
+		}
+	}
 }

@@ -46,6 +46,9 @@ type engine struct {
 	// seen holds the times at which commits were seen that are yet to be read.
 	seen []time.Time
 
+	// blindSince is when the wal-index could last be read, zero if it can be.
+	blindSince time.Time
+
 	short     int  // looks at the WAL that ended before the limit, in a row
 	handed    bool // the WAL is handed off completely and has not moved since
 	nextHand  time.Time
@@ -129,11 +132,22 @@ func (e *engine) Read() error {
 	return err
 }
 
+// maxBlind is how long the wal-index may refuse to be read before that is an
+// error: nothing would be shipped, and nobody would know.
+const maxBlind = 10 * time.Second
+
 // read does so and tells how many there were. It leaves them for the next time
 // if the wal-index can't be read.
 func (e *engine) read() (n int, err error) {
 	n, err = e.readPublished()
-	if errors.Is(err, source.ErrBusy) {
+	if !errors.Is(err, source.ErrBusy) {
+		e.blindSince = time.Time{}
+		return n, err
+	}
+	if e.blindSince.IsZero() {
+		e.blindSince = time.Now()
+	}
+	if time.Since(e.blindSince) < maxBlind {
 		err = nil
 	}
 	return n, err

@@ -78,7 +78,7 @@ func (d *DB) checkpoint(ctx context.Context) (frames, done int, err error) {
 	var busy int
 	err = d.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &frames, &done)
 	switch {
-	case isBusy(err) || err == nil && busy != 0:
+	case isBusy(err) || err == nil && (busy != 0 || frames < 0):
 		return 0, -1, nil // someone else is at it
 	case err != nil:
 		return 0, 0, fmt.Errorf("checkpoint %s: %w", d.path, err)
@@ -97,17 +97,24 @@ func (d *DB) checkpoint(ctx context.Context) (frames, done int, err error) {
 //
 // ErrBusy says that it can't be told now.
 func (d *DB) Published(ctx context.Context) (uint32, error) {
-	var busy, frames, done int64
-	err := retryBusy(ctx, freePatience, func() error {
-		return d.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &frames, &done)
+	frames, _, err := d.walIndex(ctx, freePatience)
+	return frames, err
+}
+
+// walIndex tells how many frames of the WAL count, and how many of them the
+// database file has. It takes no lock.
+func (d *DB) walIndex(ctx context.Context, patience time.Duration) (frames, done uint32, err error) {
+	var busy, all, copied int64
+	err = retryBusy(ctx, patience, func() error {
+		return d.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &all, &copied)
 	})
-	if err == nil && (busy != 0 || frames < 0) {
+	if err == nil && (busy != 0 || all < 0) {
 		err = ErrBusy
 	}
 	if err != nil {
-		return 0, fmt.Errorf("look at the wal-index of %s: %w", d.path, err)
+		return 0, 0, fmt.Errorf("look at the wal-index of %s: %w", d.path, err)
 	}
-	return uint32(frames), nil
+	return uint32(all), uint32(copied), nil
 }
 
 // Attachment is what Attach found: the database at the end of its WAL, at a
@@ -140,6 +147,15 @@ const resumeFrames = 2000
 func (d *DB) Attach(ctx context.Context, known wal.Position, resume func(wal.Header) error) (*Attachment, error) {
 	if err := d.pin(ctx); err != nil {
 		return nil, d.explain(err)
+	}
+	// A connection that was opened before the database was switched to WAL
+	// learns of the WAL when it reads, not when it checkpoints.
+	err := retryBusy(ctx, openPatience, func() error {
+		var v int64
+		return d.ckpt.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&v)
+	})
+	if err != nil {
+		return nil, d.explain(fmt.Errorf("attach to %s: %w", d.path, err))
 	}
 	if d.wal == nil {
 		f, err := os.Open(d.path + "-wal")
@@ -213,12 +229,9 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 // called after the pin was taken and under the write lock, when the WAL does not
 // grow and no longer changes between the two.
 func (d *DB) dropBackfilled(ctx context.Context, s *scan) (bool, error) {
-	var busy, frames, done int
-	err := retryBusy(ctx, openPatience, func() error {
-		return d.ckpt.QueryRowContext(ctx, "PRAGMA wal_checkpoint(NOOP)").Scan(&busy, &frames, &done)
-	})
+	frames, done, err := d.walIndex(ctx, openPatience)
 	if err != nil {
-		return false, fmt.Errorf("read the WAL's progress of %s: %w", d.path, err)
+		return false, err
 	}
 	if frames == done {
 		clear(s.frames)
