@@ -20,8 +20,8 @@ import (
 // WAL. Commit times are exact to it.
 const coalesce = 10 * time.Millisecond
 
-// now is the time of the wall clock in the precision of commit times.
-func now() time.Time { return time.Now().Truncate(time.Millisecond).UTC() }
+// now is the time in the precision of commit times.
+func (e *engine) now() time.Time { return e.opts.Now().Truncate(time.Millisecond).UTC() }
 
 // startNew begins a history: the database as it is now becomes TXID 1, as a
 // full snapshot. Commits that come meanwhile stay in the pinned WAL; only their
@@ -35,7 +35,7 @@ func (e *engine) startNew(ctx context.Context) error {
 		return err
 	}
 	e.log.Info("writing the first snapshot", slog.Uint64("pages", uint64(att.Pages)))
-	h := snapshot.Header{PageSize: e.db.PageSize(), TXID: 1, Pages: att.Pages, Time: now().UnixMilli()}
+	h := snapshot.Header{PageSize: e.db.PageSize(), TXID: 1, Pages: att.Pages, Time: e.now().UnixMilli()}
 	total := int64(att.Pages) * int64(h.PageSize)
 	opts := snapshot.WriteOptions{Progress: func(n int64) {
 		if e.opts.Progress != nil {
@@ -81,7 +81,7 @@ func (e *engine) watchTimes(ctx context.Context, att *source.Attachment, cancel 
 		defer tick.Stop()
 		for {
 			n, err := t.count()
-			for at := now(); n > 0; n-- {
+			for at := e.now(); n > 0; n-- {
 				seen = append(seen, at)
 			}
 			if err != nil {
@@ -126,7 +126,7 @@ const resyncChunk = 256 << 10
 // goes on without one. One that does is refused if nothing shows that it made
 // the history.
 func (e *engine) resync(ctx context.Context, att *source.Attachment) error {
-	differ, at := 0, now()
+	differ, at := 0, e.now()
 	err := e.compare(ctx, att.Image, func(no wal.PageNo, page []byte) error {
 		differ++
 		if !e.descends {

@@ -41,6 +41,10 @@ var (
 const (
 	DefaultSyncInterval    = time.Second
 	DefaultCheckpointPages = 1000
+	DefaultSpoolLimit      = 1 << 30
+	// DefaultStopPatience bounds the wait; what is not uploaded then stays in
+	// the spool, and goes first at the next start.
+	DefaultStopPatience = 30 * time.Second
 )
 
 // Options say what to replicate, where to, and how.
@@ -66,6 +70,22 @@ type Options struct {
 	// Takeover continues a replica although nothing proves that this database
 	// descends from it: the difference is shipped as one commit.
 	Takeover bool
+	// AllowNetworkFS follows a database on a network file system, where
+	// SQLite's locks can't be relied on.
+	AllowNetworkFS bool
+	// Unfenced goes on although the storage ignores conditional writes, without
+	// which of two writers on one replica neither notices the other for sure.
+	Unfenced bool
+	// SpoolLimit bounds, in bytes, what waits on disk to be uploaded. Less than
+	// 1 is the default.
+	SpoolLimit int64
+	// StopPatience is how long a stop waits for storage; 0 is the default.
+	StopPatience time.Duration
+	// Writer names this process in what it writes, for those who find it there;
+	// empty is the host's name and the process's id.
+	Writer string
+	// Now is the clock that commit times are read from; nil is the system's.
+	Now func() time.Time
 	// Logger is told what happens; nil discards it.
 	Logger *slog.Logger
 	// Progress, if not nil, is told how much of the database the first
@@ -82,6 +102,15 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CheckpointPages < 1 {
 		o.CheckpointPages = DefaultCheckpointPages
+	}
+	if o.SpoolLimit < 1 {
+		o.SpoolLimit = DefaultSpoolLimit
+	}
+	if o.StopPatience == 0 {
+		o.StopPatience = DefaultStopPatience
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Name == "" {
 		o.Name = "replica"
@@ -100,10 +129,6 @@ type Report struct {
 	// UploadedBytes is what that took.
 	UploadedBytes int64
 }
-
-// stopPatience is how long a stop waits for storage. What is not uploaded then
-// stays in the spool, and goes first at the next start.
-const stopPatience = 30 * time.Second
 
 // Run follows a database until ctx ends. Then it ships everything that was
 // committed until then, ends the pin, and returns nil. An error says why it
@@ -156,7 +181,7 @@ func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 		}
 		// Also what was read of a file that is no longer the database is
 		// shipped, for as long as a stop may take.
-		timer := time.AfterFunc(stopPatience, cancel)
+		timer := time.AfterFunc(e.opts.StopPatience, cancel)
 		context.AfterFunc(shipCtx, func() { timer.Stop() })
 		return err
 	})

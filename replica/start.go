@@ -47,16 +47,16 @@ func (e *engine) start(ctx context.Context) error {
 		return err
 	}
 	if missing {
-		arch, err = archive.Create(ctx, e.opts.Bucket, e.db.PageSize(), now())
+		arch, err = archive.Create(ctx, e.opts.Bucket, e.db.PageSize(), e.now())
 		if err != nil {
 			return err
 		}
 		e.log.Info("created the replica", slog.String("id", arch.Meta().Replica.String()))
 	}
+	e.arch = arch
 	if err := e.db.EnsureWAL(ctx); err != nil {
 		return err
 	}
-	e.arch = arch
 	e.ship = newShipper(arch, e.dir, e.log)
 	if l := arch.Listing(); len(l.Segments)+len(l.Snapshots) == 0 {
 		return e.startNew(ctx)
