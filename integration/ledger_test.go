@@ -73,6 +73,34 @@ func newLedger(seed uint64) *ledger {
 	return &ledger{source: source, rng: rand.New(source), hashes: make([]uint64, ledgerSlots)}
 }
 
+// resumeLedger gives the ledger of a database that holds one already, or of an
+// empty one. What it makes up next is not what another process would have: that
+// one's last transaction may have been lost with it.
+func resumeLedger(ctx context.Context, conn *sql.Conn) (*ledger, error) {
+	var n int64
+	if err := conn.QueryRowContext(ctx, "SELECT ifnull(max(n), 0) FROM oracle").Scan(&n); err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return newLedger(1), nil
+	}
+	l := newLedger(rand.Uint64())
+	l.n = n
+	rows, err := conn.QueryContext(ctx, "SELECT id, k, v FROM data")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err tells
+	for rows.Next() {
+		var c change
+		if err := rows.Scan(&c.id, &c.k, &c.v); err != nil {
+			return nil, err
+		}
+		l.set(int(c.id)-1, hashRow(c.id, c.k, c.v))
+	}
+	return l, rows.Err()
+}
+
 // next makes up a transaction.
 func (l *ledger) next() (n int64, changes []change, digest string) {
 	l.n++

@@ -17,7 +17,8 @@ import (
 	"tidemark/wal"
 )
 
-// loadVariable lengthens the load test: a duration, for the first writer.
+// loadVariable lengthens the load test: a duration, for the first writer, and for
+// the old ones that checkpoint.
 const loadVariable = "TIDEMARK_TEST_LOAD"
 
 // application is a writer of any kind.
@@ -34,28 +35,66 @@ type application interface {
 //
 //nolint:paralleltest // It takes the whole machine.
 func TestLoad(t *testing.T) {
-	long := 20 * time.Second
-	if v := os.Getenv(loadVariable); v != "" {
-		var err error
-		if long, err = time.ParseDuration(v); err != nil {
-			t.Fatalf("%s: %v", loadVariable, err)
-		}
-	}
 	const short = 6 * time.Second
+	long := loadDuration(t, 20*time.Second)
+	python := func(t *testing.T, db string) application { t.Helper(); return pythonWriter(t, db) }
+	shell := func(t *testing.T, db string) application { t.Helper(); return shellWriter(t, db) }
 	t.Run("go", func(t *testing.T) {
-		testLoad(t, long, 50, func(t *testing.T, db string) application { t.Helper(); return goWriter(t, db) })
+		testLoad(t, minioPlace(t), long, 50, func(t *testing.T, db string) application { t.Helper(); return goWriter(t, db) })
 	})
+	t.Run("python", func(t *testing.T) { testLoad(t, minioPlace(t), short, 10, python) })
+	t.Run("shell", func(t *testing.T) { testLoad(t, minioPlace(t), short, 10, shell) })
+}
+
+// TestLoadCheckpoints lets applications whose SQLite is as old as the system's
+// commit and checkpoint as fast as they can, with SQLite's own checkpoints and
+// explicit ones of every mode, for a minute. Both lose nothing: each commit is a
+// TXID, and the database is whole.
+//
+//nolint:paralleltest // It takes the whole machine.
+func TestLoadCheckpoints(t *testing.T) {
+	d := loadDuration(t, time.Minute)
 	t.Run("python", func(t *testing.T) {
-		testLoad(t, short, 10, func(t *testing.T, db string) application { t.Helper(); return pythonWriter(t, db) })
+		t.Parallel()
+		testLoad(t, folderPlace(t), d, 10, func(t *testing.T, db string) application { t.Helper(); return churner{pythonWriter(t, db)} })
 	})
 	t.Run("shell", func(t *testing.T) {
-		testLoad(t, short, 10, func(t *testing.T, db string) application { t.Helper(); return shellWriter(t, db) })
+		t.Parallel()
+		testLoad(t, minioPlace(t), d, 10, func(t *testing.T, db string) application { t.Helper(); return churner{shellWriter(t, db)} })
 	})
 }
 
-func testLoad(t *testing.T, d time.Duration, restores int, open func(*testing.T, string) application) {
+// churner is an application that makes checkpoints of its own.
+type churner struct{ churning }
+
+// churning is what it is made of.
+type churning interface {
+	application
+	// churn is run with checkpoints, of which some can have been given up.
+	churn(t *testing.T, d time.Duration) (commits, gaveUp int64)
+}
+
+func (c churner) run(t *testing.T, d time.Duration) (commits int64) {
 	t.Helper()
-	at := minioPlace(t)
+	commits, gaveUp := c.churn(t, d)
+	t.Logf("%d of the application's checkpoints gave up", gaveUp)
+	return commits
+}
+
+// loadDuration is how long a load lasts.
+func loadDuration(t *testing.T, d time.Duration) time.Duration {
+	t.Helper()
+	if v := os.Getenv(loadVariable); v != "" {
+		var err error
+		if d, err = time.ParseDuration(v); err != nil {
+			t.Fatalf("%s: %v", loadVariable, err)
+		}
+	}
+	return d
+}
+
+func testLoad(t *testing.T, at place, d time.Duration, restores int, open func(*testing.T, string) application) {
+	t.Helper()
 	db := filepath.Join(t.TempDir(), "app.db")
 	makeLedger(t, db)
 	app := open(t, db)

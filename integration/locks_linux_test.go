@@ -100,6 +100,16 @@ func holds(t *testing.T, pid int, db string) bool {
 	})
 }
 
+// canTell tells whether handingOff can.
+const canTell = true
+
+// handingOff tells whether a tidemark is in the part of a hand-off that is under
+// the write lock.
+func handingOff(t *testing.T, pid int, db string) bool {
+	t.Helper()
+	return slices.ContainsFunc(locksOf(t, pid, db+"-shm"), func(l lock) bool { return l.write && l.covers(shmWrite, shmWrite) })
+}
+
 // TestLocksSurvive watches the engine's locks while an application keeps it
 // busy with hand-offs, and while it restores beside the database in the same
 // process.

@@ -13,9 +13,10 @@ const roleVariable = "TIDEMARK_TEST_ROLE"
 // roles are those processes: separate ones, since SQLite's locks belong to a
 // process.
 var roles = map[string]func(args []string) error{
-	"writer":   writerRole,
-	"engine":   engineRole,
-	"careless": carelessRole,
+	"writer":       writerRole,
+	"engine":       engineRole,
+	"careless":     carelessRole,
+	"checkpointer": checkpointerRole,
 }
 
 func TestMain(m *testing.M) {

@@ -58,13 +58,13 @@ func testMemory(t *testing.T, at place) {
 	for running := true; running; {
 		restorePeak = max(restorePeak, peakMemory(t, r))
 		select {
-		case <-r.exited:
+		case <-r.Exited():
 			running = false
 		case <-tick.C:
 		}
 	}
-	if r.err != nil {
-		t.Fatalf("restore: %v", r.err)
+	if r.Err() != nil {
+		t.Fatalf("restore: %v", r.Err())
 	}
 	t.Logf("one transaction of %d MiB: replicate took at most %d MiB, restore %d MiB", info.Size()>>20, peak>>20, restorePeak>>20)
 	if peak > memoryLimit || restorePeak > memoryLimit || peak == 0 || restorePeak == 0 {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"tidemark/integration/child"
 	"tidemark/replica/archive"
 	"tidemark/snapshot/state"
 )
@@ -60,11 +61,12 @@ func removeProgram() error {
 
 // process is a running tidemark.
 type process struct {
-	cmd    *exec.Cmd
-	log    string // the file of its log, JSON lines
-	stdout *bytes.Buffer
-	exited chan struct{}
-	err    error // how it ended, once exited is closed
+	cmd            *exec.Cmd
+	log            string // the file of its log, JSON lines
+	stdout         *bytes.Buffer
+	*child.Process // it ends with this one
+	// killed tells that the test ended it: what it logged last says nothing.
+	killed bool
 }
 
 // replicate starts "tidemark replicate".
@@ -82,21 +84,18 @@ func startProgram(t *testing.T, at place, args ...string) *process {
 	}
 	p := &process{
 		cmd: exec.CommandContext(context.WithoutCancel(t.Context()), buildProgram(t), args...),
-		log: logFile.Name(), stdout: new(bytes.Buffer), exited: make(chan struct{}),
+		log: logFile.Name(), stdout: new(bytes.Buffer),
 	}
 	p.cmd.Env = append(os.Environ(), at.env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, logFile
-	if err := errors.Join(p.cmd.Start(), logFile.Close()); err != nil {
+	p.Process, err = child.Start(p.cmd)
+	if err := errors.Join(err, logFile.Close()); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		defer close(p.exited)
-		p.err = p.cmd.Wait()
-	}()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill() // It has ended unless the test failed.
-		<-p.exited
-		if t.Failed() {
+		<-p.Exited()
+		if t.Failed() && !p.killed {
 			t.Logf("the end of the log of tidemark %s:\n%s", args[0], p.tail(t))
 		}
 	})
@@ -128,7 +127,7 @@ func (p *process) tail(t *testing.T) []byte {
 func (p *process) signal(t *testing.T, s os.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
-		t.Fatalf("signal tidemark: %v: it ended: %v", err, p.err)
+		t.Fatalf("signal tidemark: %v: it ended: %v", err, p.Err())
 	}
 }
 
@@ -136,9 +135,9 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 func (p *process) stop(t *testing.T) {
 	t.Helper()
 	p.signal(t, syscall.SIGTERM)
-	<-p.exited
-	if p.err != nil {
-		t.Fatalf("tidemark did not stop in good order: %v", p.err)
+	<-p.Exited()
+	if p.Err() != nil {
+		t.Fatalf("tidemark did not stop in good order: %v", p.Err())
 	}
 }
 
@@ -146,9 +145,10 @@ func (p *process) stop(t *testing.T) {
 func (p *process) kill(t *testing.T) {
 	t.Helper()
 	if err := p.cmd.Process.Kill(); err != nil {
-		t.Fatalf("kill tidemark: %v", err)
+		t.Fatalf("kill tidemark: %v: it ended: %v", err, p.Err())
 	}
-	<-p.exited
+	<-p.Exited()
+	p.killed = true
 }
 
 // shipped is what "tidemark replicate --json" prints of one database.
@@ -195,8 +195,8 @@ func (p *process) eventually(t *testing.T, what string, holds func() bool) {
 	for !holds() {
 		select {
 		case <-tick.C:
-		case <-p.exited:
-			t.Fatalf("tidemark ended before %s: %v", what, p.err)
+		case <-p.Exited():
+			t.Fatalf("tidemark ended before %s: %v", what, p.Err())
 		case <-timeout.C:
 			t.Fatalf("waited too long for: %s", what)
 		}
@@ -210,12 +210,12 @@ func (p *process) attached(t *testing.T, at place) {
 	p.eventually(t, "the first snapshot", func() bool { return headOf(t, at) > 0 })
 }
 
-// resumed waits until a process that continues a replica follows the database:
-// it logs the TXID that it goes on from, or the one of the repair that it took.
+// resumed waits until a process follows the database: it has gone on with the
+// replica, or begun it.
 func (p *process) resumed(t *testing.T) {
 	t.Helper()
 	p.eventually(t, "following the database", func() bool {
-		return p.logged(t, func(line map[string]any) bool { return line["txid"] != nil }) > 0
+		return p.logged(t, func(line map[string]any) bool { return line["msg"] == "following" }) > 0
 	})
 }
 

@@ -57,6 +57,16 @@ func shellWriter(t *testing.T, db string) *shell {
 // last line that they printed.
 func (s *shell) ask(t *testing.T, statements string) string {
 	t.Helper()
+	lines := s.askAll(t, statements)
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[len(lines)-1]
+}
+
+// askAll does so and returns all lines that were printed since it was asked last.
+func (s *shell) askAll(t *testing.T, statements string) (lines []string) {
+	t.Helper()
 	const end = "that was all"
 	if _, err := s.buf.WriteString(statements + ".print " + end + "\n"); err != nil {
 		t.Fatal(err)
@@ -64,16 +74,15 @@ func (s *shell) ask(t *testing.T, statements string) string {
 	if err := s.buf.Flush(); err != nil {
 		t.Fatalf("shell: %v\n%s", err, s.stderr.String())
 	}
-	last := ""
 	for s.out.Scan() {
 		if s.out.Text() == end {
-			return last
+			return lines
 		}
-		last = s.out.Text()
+		lines = append(lines, s.out.Text())
 	}
 	err := s.cmd.Wait()
 	t.Fatalf("shell: it ended: %v\n%s", err, s.stderr.String())
-	return ""
+	return nil
 }
 
 // run commits for some time. What is in the pipe then is carried out too.
@@ -86,6 +95,31 @@ func (s *shell) run(t *testing.T, d time.Duration) (commits int64) {
 	}
 	s.ask(t, "")
 	return s.ledger.n
+}
+
+// churn commits and checkpoints for some time, and tells how many of the
+// checkpoints gave up.
+func (s *shell) churn(t *testing.T, d time.Duration) (commits, gaveUp int64) {
+	t.Helper()
+	// The checkpoints' answers must be read before they fill the pipe.
+	const timeout, checkpointsAtOnce = 2000, 10
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		for range checkpointsAtOnce {
+			for range s.ledger.rng.IntN(800) {
+				if err := s.feed(); err != nil {
+					t.Fatalf("shell: %v\n%s", err, s.stderr.String())
+				}
+			}
+			mode := []string{"PASSIVE", "FULL", "RESTART", "TRUNCATE"}[s.ledger.rng.IntN(4)]
+			_, _ = fmt.Fprintf(s.buf, ".timeout %d\nPRAGMA wal_checkpoint(%s);\n.timeout 20000\n", timeout, mode) // Flush tells
+		}
+		for _, answer := range s.askAll(t, "") {
+			if strings.HasPrefix(answer, "1|") {
+				gaveUp++
+			}
+		}
+	}
+	return s.ledger.n, gaveUp
 }
 
 func (s *shell) feed() error {

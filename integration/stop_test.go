@@ -2,9 +2,7 @@ package integration_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"tidemark/snapshot/state"
@@ -113,89 +111,4 @@ func wantWhole(t *testing.T, at place) int64 {
 	t.Helper()
 	readHistory(t, at)
 	return newest(t, at)
-}
-
-// TestKill kills tidemark under load, again and again, and also right after it
-// has started. No commit may be lost, and every TXID must be a state that was
-// committed. If the WAL restarted and tidemark did not live to see it, the
-// commits since the hand-off become one, marked as a repair: one for a kill under
-// load, at most, and no more while the application waits, however often
-// tidemark is killed then.
-func TestKill(t *testing.T) {
-	t.Parallel()
-	at, db := folderPlace(t), filepath.Join(t.TempDir(), "app.db")
-	makeLedger(t, db)
-	app := goWriter(t, db)
-	start := func() *process {
-		return replicate(t, db, at, "--sync-interval", "50ms", "--checkpoint-pages", "300")
-	}
-	p := start()
-	p.attached(t, at)
-	const rounds = 7
-	for round := range rounds {
-		app.do(t, "start")
-		// Anywhere in what it does, not just after an upload.
-		moment := app.acked(t) + 500 + rand.Int64N(1000)
-		p.eventually(t, "the moment to die", func() bool { return app.acked(t) >= moment })
-		if round%2 == 0 {
-			p.kill(t)
-			p = start()
-			p.resumed(t)
-			continue
-		}
-		commits, before := app.do(t, "stop"), headOf(t, at)
-		for range round {
-			p.kill(t)
-			p = start()
-			p.resumed(t)
-		}
-		settled(t, p, at, commits)
-		h := readHistory(t, at)
-		if n := h.resynced(before, h.last()); n > 1 {
-			t.Errorf("round %d: %d repairs although the application waited", round+1, n)
-		}
-	}
-	commits := app.do(t, "stop")
-	p.stop(t)
-	wantTraceable(t, at, commits)
-	if n := len(readHistory(t, at).resyncs()); n > rounds {
-		t.Errorf("%d repairs after %d kills under load", n, rounds)
-	}
-	app.checkpoint(t)
-	app.close(t)
-	out, err := restored(t.Context(), at.bucket, 0, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantSameFile(t, out, db)
-}
-
-// wantTraceable proves of a history with repairs that it shows every commit
-// between them: it ends with the given transaction, and of two TXIDs without a
-// repair between them the transactions are as far apart.
-func wantTraceable(t *testing.T, at place, commits int64) {
-	t.Helper()
-	h := readHistory(t, at)
-	ids := sample(h.last(), 12)
-	for _, id := range h.resyncs() {
-		ids = append(ids, id-1, id)
-	}
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	shown := make([]int64, h.last()+1)
-	eachRestored(t, at, ids, func(id state.TXID, path string) (err error) {
-		shown[id], err = readLedger(t.Context(), path)
-		return err
-	})
-	for i, id := range ids[1:] {
-		before := ids[i]
-		apart, want := shown[id]-shown[before], int64(id-before)
-		if repairs := h.resynced(before, id); repairs == 0 && apart != want || apart < want-int64(repairs) {
-			t.Errorf("from TXID %v to %v there are %d transactions and %d repairs", before, id, apart, repairs)
-		}
-	}
-	if n := shown[h.last()]; n != commits {
-		t.Errorf("the history ends with transaction %d of %d", n, commits)
-	}
-	t.Logf("%d transactions, %d TXIDs, repairs at %v", commits, h.last(), h.resyncs())
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tidemark/integration/child"
 )
 
 // writer is an application: a process of its own that keeps a ledger in a
@@ -23,19 +25,28 @@ import (
 //
 //	write N        commit N transactions
 //	run SECONDS    commit as fast as possible for so long
-//	start          answer at once, and commit until the next command
+//	start [MICROS] answer at once, and commit until the next command, with a pause
+//	               after each commit
 //	stop           do nothing
+//	longest        answer how many microseconds a commit has taken at most since
+//	               this was asked last
+//	churn SECONDS  as run, with an explicit checkpoint of some mode every now and
+//	               then; answer how many of them gave up
 //	checkpoint     PRAGMA wal_checkpoint(TRUNCATE), which must not be blocked
 //
-// Only the Go writer knows start and stop. At the end of its input it closes the
-// database and ends.
+// Only the Go writer knows start, stop and longest, only Python's knows churn. At
+// the end of its input it closes the database and ends. A Go writer goes on with
+// the ledger that it finds.
 type writer struct {
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	out    *bufio.Scanner
-	stderr *strings.Builder
+	cmd            *exec.Cmd
+	*child.Process // it ends with this one
+	in             io.WriteCloser
+	out            *bufio.Scanner
+	stderr         *strings.Builder
 	// acks is a file of eight bytes: how many transactions were committed.
 	acks string
+	// opened is how many the database held when it was opened.
+	opened int64
 }
 
 // goWriter starts a writer on modernc.org/sqlite. flags are those of
@@ -82,17 +93,17 @@ func startWriter(t *testing.T, cmd *exec.Cmd) *writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if w.Process, err = child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	w.in, w.out = in, bufio.NewScanner(out)
 	t.Cleanup(func() {
 		if w.in != nil { // the test failed
 			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+			<-w.Exited()
 		}
 	})
-	w.answer(t, "open")
+	w.opened = w.answer(t, "open")
 	return w
 }
 
@@ -108,8 +119,9 @@ func (w *writer) do(t *testing.T, command string) (commits int64) {
 func (w *writer) answer(t *testing.T, command string) int64 {
 	t.Helper()
 	if !w.out.Scan() {
-		err := w.cmd.Wait()
-		t.Fatalf("writer: %s: it ended: %v\n%s", command, err, w.stderr.String())
+		_ = w.cmd.Process.Kill() // It has ended, or it is of no use any more.
+		<-w.Exited()
+		t.Fatalf("writer: %s: it ended: %v\n%s", command, w.Err(), w.stderr.String())
 	}
 	n, err := strconv.ParseInt(w.out.Text(), 10, 64)
 	if err != nil {
@@ -128,6 +140,13 @@ func (w *writer) run(t *testing.T, d time.Duration) int64 {
 	return w.do(t, "run "+strconv.FormatFloat(d.Seconds(), 'f', -1, 64))
 }
 
+// churn commits and checkpoints as fast as possible for so long.
+func (w *writer) churn(t *testing.T, d time.Duration) (commits, gaveUp int64) {
+	t.Helper()
+	gaveUp = w.do(t, "churn "+strconv.FormatFloat(d.Seconds(), 'f', -1, 64))
+	return w.write(t, 0), gaveUp
+}
+
 // checkpoint empties the WAL: the database file holds everything.
 func (w *writer) checkpoint(t *testing.T) {
 	t.Helper()
@@ -139,9 +158,31 @@ func (w *writer) close(t *testing.T) {
 	t.Helper()
 	err := w.in.Close()
 	w.in = nil
-	if err = errors.Join(err, w.cmd.Wait()); err != nil {
+	<-w.Exited()
+	if err = errors.Join(err, w.Err()); err != nil {
 		t.Fatalf("writer: %v\n%s", err, w.stderr.String())
 	}
+}
+
+// signal sends the process a signal.
+func (w *writer) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := w.cmd.Process.Signal(s); err != nil {
+		t.Fatalf("signal the writer: %v: it ended: %v\n%s", err, w.Err(), w.stderr.String())
+	}
+}
+
+// kill ends the process in no order, and tells how many transactions were
+// committed for sure. There can be one more.
+func (w *writer) kill(t *testing.T) (acked int64) {
+	t.Helper()
+	if err := w.cmd.Process.Kill(); err != nil {
+		t.Fatalf("kill the writer: %v: it ended: %v\n%s", err, w.Err(), w.stderr.String())
+	}
+	<-w.Exited()
+	_ = w.in.Close() // nobody reads it any more
+	w.in = nil
+	return w.acked(t)
 }
 
 // acked tells, at any time, how many transactions were committed.
@@ -174,7 +215,11 @@ func writerRole(args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, acks.Close()) }()
-	s := scribe{conn: conn, ledger: newLedger(1), acks: acks, stmts: map[string]*sql.Stmt{}}
+	l, err := resumeLedger(ctx, conn)
+	if err != nil {
+		return err
+	}
+	s := scribe{conn: conn, ledger: l, acks: acks, stmts: map[string]*sql.Stmt{}}
 	if err := s.prepare(ctx); err != nil {
 		return err
 	}
@@ -189,6 +234,8 @@ type scribe struct {
 	ledger *ledger
 	acks   *os.File
 	stmts  map[string]*sql.Stmt
+	// longest is what a commit has taken at most.
+	longest time.Duration
 }
 
 func (s *scribe) prepare(ctx context.Context) error {
@@ -213,8 +260,10 @@ func (s *scribe) close() error {
 // obey reads commands. Between them it commits while it is told to.
 func (s *scribe) obey(ctx context.Context, in io.Reader) error {
 	lines := make(chan string, 1)
+	ended, end := context.WithCancel(ctx)
 	go func() {
 		defer close(lines)
+		defer end()
 		for sc := bufio.NewScanner(in); sc.Scan(); {
 			lines <- sc.Text()
 		}
@@ -223,9 +272,14 @@ func (s *scribe) obey(ctx context.Context, in io.Reader) error {
 		if err := s.do(ctx, line); err != nil {
 			return fmt.Errorf("%s: %w", line, err)
 		}
-		for line == "start" && len(lines) == 0 {
+		command, arg, _ := strings.Cut(line, " ")
+		pause, _ := strconv.Atoi(arg)
+		for command == "start" && len(lines) == 0 && ended.Err() == nil {
 			if err := s.commit(ctx); err != nil {
 				return err
+			}
+			if pause > 0 {
+				<-time.After(time.Duration(pause) * time.Microsecond)
 			}
 		}
 	}
@@ -237,6 +291,10 @@ func (s *scribe) do(ctx context.Context, line string) error {
 	var err error
 	switch command {
 	case "start", "stop":
+	case "longest":
+		_, err = fmt.Println(s.longest.Microseconds()) //nolint:forbidigo // the protocol
+		s.longest = 0
+		return err
 	case "write":
 		n, _ := strconv.Atoi(arg)
 		for i := 0; i < n && err == nil; i++ {
@@ -264,6 +322,8 @@ func (s *scribe) do(ctx context.Context, line string) error {
 }
 
 func (s *scribe) commit(ctx context.Context) error {
+	start := time.Now()
+	defer func() { s.longest = max(s.longest, time.Since(start)) }()
 	if _, err := s.stmts["BEGIN IMMEDIATE"].ExecContext(ctx); err != nil {
 		return err
 	}

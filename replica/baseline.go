@@ -36,6 +36,12 @@ func (e *engine) startNew(ctx context.Context) error {
 	}
 	e.log.Info("writing the first snapshot", slog.Uint64("pages", uint64(att.Pages)))
 	h := snapshot.Header{PageSize: e.db.PageSize(), TXID: 1, Pages: att.Pages, Time: e.now().UnixMilli()}
+	// If nothing tells that the snapshot has arrived, it is recognised by its
+	// time.
+	shipped := local.Shipped{Replica: e.arch.Meta().Replica, Next: local.Object{Last: h.TXID, Sum: uint64(h.Time)}}
+	if err := e.dir.SaveShipped(shipped); err != nil {
+		return err
+	}
 	total := int64(att.Pages) * int64(h.PageSize)
 	opts := snapshot.WriteOptions{Progress: func(n int64) {
 		if e.opts.Progress != nil {
@@ -62,9 +68,14 @@ func (e *engine) startNew(ctx context.Context) error {
 	}
 	e.table, e.descends = res.Table, true
 	e.head = segment.Commit{TXID: h.TXID, Time: time.UnixMilli(h.Time).UTC(), Pages: h.Pages, After: res.Checksum}
-	e.ship.count(h.TXID, 1, res.Stored)
-	err = e.dir.SaveShipped(local.Shipped{Replica: e.arch.Meta().Replica, Last: h.TXID})
-	return errors.Join(err, e.saveSums(), e.remember(local.Power))
+	e.report.add(h.TXID, 1, res.Stored)
+	shipped.Newest, shipped.Next = shipped.Next, local.Object{}
+	if err := errors.Join(e.dir.SaveShipped(shipped), e.saveSums(), e.remember(local.Power)); err != nil {
+		return err
+	}
+	e.ship = e.newShipper(e.arch, shipped)
+	e.launch()
+	return nil
 }
 
 // watchTimes notes, on its own tail and until ctx ends, when commits were seen.
@@ -142,9 +153,16 @@ func (e *engine) resync(ctx context.Context, att *source.Attachment) error {
 		return err
 	}
 	e.place(ctx, att)
-	if differ == 0 && att.Pages == e.table.Len() {
+	same := differ == 0 && att.Pages == e.table.Len()
+	if (same || e.descends) && e.adopt != nil {
+		if err := e.dir.SaveShipped(*e.adopt); err != nil {
+			return err
+		}
+		e.adopt = nil
+	}
+	if same {
 		e.log.Info("the database is at the replica's newest commit", slog.Uint64("txid", uint64(e.head.TXID)))
-		return errors.Join(e.seal(), e.remember(local.Process))
+		return e.keep()
 	}
 	if !e.descends {
 		return fmt.Errorf("%w into this replica: nothing shows that the database made it, and it has %d pages, TXID %v has %d; "+

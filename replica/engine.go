@@ -4,11 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"time"
 
 	"tidemark/replica/archive"
+	"tidemark/replica/disk"
 	"tidemark/replica/local"
 	"tidemark/replica/source"
 	"tidemark/snapshot/state"
@@ -25,15 +24,18 @@ const (
 	sumsEvery = 5 * time.Minute
 )
 
-// engine follows one database. All but ship is used by one goroutine.
+// engine follows one database until it is told to stop, or something fails. All
+// but the shipper is used by one goroutine.
 type engine struct {
-	opts  Options
-	log   *slog.Logger
-	db    *source.DB
-	dir   *local.Dir
-	arch  *archive.Archive
-	ship  *shipper
-	watch watcher
+	*replicator
+	// arch is the replica as it was at the start; offline tells that it could
+	// not be read.
+	arch    *archive.Archive
+	offline bool
+	watch   watcher
+	// adopt, if not nil, is what is to be remembered of the archive once the
+	// database is found to belong to it.
+	adopt *local.Shipped
 
 	// table and head are the state after the last commit that was read.
 	table *state.Table
@@ -46,10 +48,16 @@ type engine struct {
 	// seen holds the times at which commits were seen that are yet to be read.
 	seen []time.Time
 
+	// kept is the position that was remembered last; locked tells that the
+	// write lock is held, under which nothing is done that can wait.
+	kept   wal.Position
+	locked bool
+
 	// blindSince is when the wal-index could last be read, zero if it can be.
 	blindSince time.Time
 
-	short     int  // looks at the WAL that ended before the limit, in a row
+	short     int // looks at the WAL that ended before the limit, in a row
+	last      moments
 	handed    bool // the WAL is handed off completely and has not moved since
 	nextHand  time.Time
 	handDelay time.Duration
@@ -66,6 +74,8 @@ type tail struct {
 	// published tells how many frames of the WAL count; limit is what it said.
 	published func() (uint32, error)
 	limit     uint32
+	// until bounds how many count, 0: all.
+	until uint32
 }
 
 // errGap says that the WAL restarted although it had not been read to its end.
@@ -87,6 +97,9 @@ func (t *tail) renew() (restarted bool, err error) {
 	n, err := t.published()
 	if err != nil {
 		return restarted, err
+	}
+	if t.until > 0 {
+		n = min(n, t.until)
 	}
 	t.reader.SetLimit(n)
 	t.limit = n
@@ -119,26 +132,21 @@ func (t *tail) next() (wal.Commit, error) {
 
 // openSegment is the segment that is being written.
 type openSegment struct {
-	file  *os.File
+	file  disk.File
 	w     *segment.Writer
 	began time.Time
 	// touched lists the pages since the last hand-off, some more than once.
 	touched []wal.PageNo
 }
 
-// Read reads every commit that the WAL holds now into the open segment.
-func (e *engine) Read() error {
-	_, err := e.read()
-	return err
-}
-
 // maxBlind is how long the wal-index may refuse to be read before that is an
 // error: nothing would be shipped, and nobody would know.
 const maxBlind = 10 * time.Second
 
-// read does so and tells how many there were. It leaves them for the next time
-// if the wal-index can't be read.
-func (e *engine) read() (n int, err error) {
+// Read reads every commit that the WAL holds now into the open segment, and
+// tells how many there were. It leaves them for the next time if the wal-index
+// can't be read.
+func (e *engine) Read() (n int, err error) {
 	n, err = e.readPublished()
 	if !errors.Is(err, source.ErrBusy) {
 		e.blindSince = time.Time{}
@@ -176,7 +184,7 @@ func (e *engine) readPublished() (n int, err error) {
 		if err := e.take(c); err != nil {
 			return n, err
 		}
-		if e.seg.w.Stored() > maxSegment {
+		if e.seg.w.Stored() > maxSegment && !e.locked {
 			if err := e.seal(); err != nil {
 				return n, err
 			}
@@ -202,10 +210,21 @@ func (e *engine) checkEnd() error {
 	return fmt.Errorf("%w: nothing to be read from frame %d on of %d", errGap, e.tail.position().Frame, e.tail.limit)
 }
 
-// Secure reads to the end of the WAL and leaves nothing in memory only. It runs
-// under the write lock.
-func (e *engine) Secure() (uint32, error) {
+// Keep reads to the end of the WAL as it is now and leaves nothing in memory
+// only.
+func (e *engine) Keep() error {
 	if _, err := e.readPublished(); err != nil {
+		return err
+	}
+	return e.keep()
+}
+
+// Secure is Keep under the write lock.
+func (e *engine) Secure() (uint32, error) {
+	e.locked = true
+	_, err := e.readPublished()
+	e.locked = false
+	if err != nil {
 		return 0, err
 	}
 	// What SQLite counts must have been read. It counts 0 if the WAL is about
@@ -214,24 +233,40 @@ func (e *engine) Secure() (uint32, error) {
 		return 0, fmt.Errorf("%w: read to frame %d of %d", errGap, at, e.tail.limit)
 	}
 	e.short = 0
+	// The limit is the number of frames, or 0 when the WAL is about to restart.
+	return e.tail.limit, e.keep()
+}
+
+// keep leaves nothing in memory only, and lets the WAL restart from here.
+func (e *engine) keep() error {
+	if at := e.tail.position(); at == e.tail.sealed && at == e.kept {
+		return nil
+	}
 	if e.seg != nil {
 		if err := errors.Join(e.seg.w.Flush(), e.appendPartSums()); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	e.tail.sealed = e.tail.position()
-	// The limit is the number of frames, or 0 when the WAL is about to restart.
-	return e.tail.limit, e.remember(local.Process)
+	return e.remember(local.Process)
 }
 
 // remember saves the position: all commits before it are in the archive or, at
 // least in the operating system's hands, in the spool. The caller has seen to
 // that.
 func (e *engine) remember(survive local.Durability) error {
-	return e.dir.Save(local.State{
+	stamp, err := e.db.Stamp()
+	if err != nil {
+		return err
+	}
+	err = e.dir.Save(local.State{
 		Replica: e.arch.Meta().Replica, TXID: e.head.TXID, Checksum: e.table.Checksum(), Pages: e.table.Len(),
-		Time: e.head.Time, Position: e.tail.position(),
+		Time: e.head.Time, Position: e.tail.position(), File: local.Stamp(stamp),
 	}, survive)
+	if err == nil {
+		e.kept = e.tail.position()
+	}
+	return err
 }
 
 // take adds a commit of the WAL to the open segment and to the state.
@@ -305,13 +340,13 @@ func (e *engine) begin(now time.Time) error {
 	if err := e.removePartSums(first); err != nil { // of a segment that never was
 		return fmt.Errorf("begin segment: %w", err)
 	}
-	f, err := os.OpenFile(e.dir.PartPath(first), os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	f, err := disk.Create(e.dir.FS(), e.dir.PartPath(first))
 	if err != nil {
 		return fmt.Errorf("begin segment: %w", err)
 	}
 	w := segment.NewWriter(f, segment.Header{
 		PageSize: e.db.PageSize(), Replica: e.arch.Meta().Replica, First: first,
-		Before: e.table.Checksum(), PagesBefore: e.table.Len(), Time: now,
+		Before: e.table.Checksum(), PagesBefore: e.table.Len(), Time: now, Writer: e.opts.Writer,
 	})
 	e.seg = &openSegment{file: f, w: w, began: time.Now()}
 	return nil
@@ -324,20 +359,24 @@ func (e *engine) seal() error {
 	if s == nil {
 		return nil
 	}
+	e.seg = nil // after an error it is taken up again from what is on disk
 	t, err := s.w.Close(e.table.At)
-	if err = errors.Join(err, e.appendPartSums(), s.file.Close()); err != nil {
-		return err
+	if err = errors.Join(err, e.appendPartSumsOf(s)); err == nil && e.ship.isFailing() {
+		err = s.file.Sync() // it may have to wait for long
 	}
-	e.seg = nil
+	if err = errors.Join(err, s.file.Close()); err != nil {
+		return fmt.Errorf("seal segment: %w", err)
+	}
 	if err := e.remember(local.Process); err != nil {
 		return err
 	}
-	first := s.w.Header().First
-	err = os.Rename(e.dir.PartPath(first), e.dir.SpoolPath(first))
-	if err = errors.Join(err, e.removePartSums(first)); err != nil {
+	h := s.w.Header()
+	path := e.dir.SpoolPath(h.First)
+	err = e.dir.FS().Rename(e.dir.PartPath(h.First), path)
+	if err = errors.Join(err, e.removePartSums(h.First)); err != nil {
 		return fmt.Errorf("seal segment: %w", err)
 	}
-	e.ship.add(sealed{first: first, last: t.Last, commits: t.Commits, path: e.dir.SpoolPath(first)})
+	e.ship.add(sealedOf(h, t, path, s.w.Stored()))
 	if time.Since(e.sumsSaved) >= sumsEvery {
 		return e.saveSums()
 	}
@@ -351,7 +390,7 @@ func (e *engine) saveSums() error {
 
 // finish reads and seals what is left, and remembers where to go on.
 func (e *engine) finish() error {
-	if err := e.Read(); err != nil {
+	if _, err := e.Read(); err != nil {
 		return err
 	}
 	if err := e.seal(); err != nil {

@@ -3,8 +3,12 @@ package replica
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
+
+	"tidemark/replica/local"
+	"tidemark/replica/source"
 )
 
 const (
@@ -19,61 +23,142 @@ const (
 	// checkEvery is how often it is checked that the database is still the
 	// file at its path.
 	checkEvery = time.Second
-	// handIdle is how long a short WAL may lie around before it is handed off
-	// all the same.
-	handIdle = time.Minute
+	// handQuiet is how long nothing is committed before a short WAL is handed off
+	// all the same: after it no checkpoint of the application has anything to wait
+	// for. handLate is how long a WAL is left that grows slowly.
+	handQuiet = time.Second
+	handLate  = time.Minute
+	// yieldEvery is how often it is looked whether a checkpoint of the
+	// application waits for the pin, while nothing is committed.
+	yieldEvery = 50 * time.Millisecond
 	// An incomplete hand-off is tried again after a delay between these.
 	minHandDelay = 100 * time.Millisecond
 	maxHandDelay = 5 * time.Second
+	// keepEvery is how often what waits for storage is made to survive a power
+	// cut.
+	keepEvery = 10 * time.Second
 )
+
+// moments are the times at which the loop did things last.
+type moments struct {
+	handed, checked, read, yielded, kept time.Time
+	// alert is when something changed that brought no commit yet.
+	alert time.Time
+}
 
 // follow reads, hands off and seals until ctx ends.
 func (e *engine) follow(ctx context.Context) error {
 	e.nextHand = time.Now()
 	e.handDelay = minHandDelay
-	lastHand, checked, alert := time.Now(), time.Now(), time.Time{}
+	e.last = moments{handed: time.Now(), checked: time.Now(), read: time.Now(), kept: time.Now()}
 	for ctx.Err() == nil {
-		if time.Since(checked) >= checkEvery {
-			if err := e.db.Check(); err != nil {
-				return err
-			}
-			checked = time.Now()
+		n, err := e.turn(ctx)
+		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			return nil // told to stop
 		}
-		n, err := e.read()
 		if err := e.regain(ctx, err); err != nil {
 			return err
 		}
-		if e.handOffDue(lastHand) {
-			err := e.handOff(ctx)
-			if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-				return nil // told to stop
-			}
-			if err := e.regain(ctx, err); err != nil {
-				return err
-			}
-			lastHand = time.Now()
-		}
-		if e.sealDue() {
-			if err := e.seal(); err != nil {
-				return err
-			}
-		}
-		if n > 0 {
-			alert = time.Time{}
-		}
-		if n > 0 || time.Since(alert) < settle {
+		switch {
+		case n > 0:
+			e.last.alert = time.Time{}
+			fallthrough
+		case time.Since(e.last.alert) < settle:
 			e.watch.disarm()
 			e.pause(ctx, coalesce, nil)
-		} else if e.rest(ctx) {
-			alert = time.Now()
+		case e.rest(ctx):
+			e.last.alert = time.Now()
 		}
 	}
 	return nil
 }
 
-// regain repairs continuity if err says that it is lost, and gives all other
-// errors back.
+// turn does once all that is due, and tells how many commits there were.
+func (e *engine) turn(ctx context.Context) (n int, err error) {
+	if time.Since(e.last.checked) >= checkEvery {
+		if err := e.db.Check(ctx); err != nil {
+			return 0, err
+		}
+		e.last.checked = time.Now()
+	}
+	if n, err = e.Read(); err != nil {
+		return n, err
+	}
+	if n > 0 {
+		e.last.read = time.Now()
+	}
+	switch {
+	case e.handOffDue():
+		err = e.handOff(ctx)
+		e.last.handed = time.Now()
+	case n == 0 && !e.resting() && time.Since(e.last.yielded) >= yieldEvery:
+		err = e.yield(ctx)
+	}
+	if err != nil {
+		return n, err
+	}
+	if e.sealDue() {
+		if err := e.seal(); err != nil {
+			return n, err
+		}
+	}
+	return n, e.watchSpool()
+}
+
+// resting tells that the WAL is handed off completely and has not moved since:
+// nothing that the application does has to wait for the pin.
+func (e *engine) resting() bool {
+	pos := e.tail.position()
+	return pos.Frame == 0 || e.handed && pos == e.tail.sealed
+}
+
+// yield lets the application's checkpoints pass. While there is one it is called
+// again at once.
+func (e *engine) yield(ctx context.Context) error {
+	e.last.yielded = time.Now()
+	waited, err := e.db.Yield(ctx, e)
+	if errors.Is(err, source.ErrBusy) {
+		return nil
+	}
+	if waited {
+		e.last.yielded, e.last.alert = time.Time{}, time.Now()
+	}
+	return err
+}
+
+// watchSpool keeps what waits for storage within its limit, and makes it survive
+// a power cut.
+func (e *engine) watchSpool() error {
+	waiting := e.ship.waiting()
+	if e.seg != nil {
+		waiting += e.seg.w.Stored()
+	}
+	if waiting > e.opts.SpoolLimit {
+		return errOverflow
+	}
+	if !e.ship.isFailing() || time.Since(e.last.kept) < keepEvery {
+		return nil
+	}
+	e.last.kept = time.Now()
+	if e.seg == nil {
+		return nil
+	}
+	err := errors.Join(e.seg.w.Flush(), e.appendPartSums())
+	if err == nil {
+		err = e.seg.file.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("keep spool: %w", err)
+	}
+	return e.remember(local.Power)
+}
+
+// regain repairs continuity if err says that it is lost or may be, and gives all
+// other errors back.
 func (e *engine) regain(ctx context.Context, err error) error {
+	if errors.Is(err, source.ErrTouched) {
+		err = e.verifyFile(ctx, err)
+	}
 	if !errors.Is(err, errGap) {
 		return err
 	}
@@ -82,22 +167,28 @@ func (e *engine) regain(ctx context.Context, err error) error {
 }
 
 // handOffDue decides whether to let the WAL restart.
-func (e *engine) handOffDue(last time.Time) bool {
-	pos := e.tail.position()
-	if e.handed && pos == e.tail.sealed || pos.Frame == 0 || time.Now().Before(e.nextHand) {
+func (e *engine) handOffDue() bool {
+	if e.resting() || time.Now().Before(e.nextHand) {
 		return false
 	}
-	return int(pos.Frame) >= e.opts.CheckpointPages || time.Since(last) >= handIdle
+	return int(e.tail.position().Frame) >= e.opts.CheckpointPages ||
+		time.Since(e.last.read) >= handQuiet || time.Since(e.last.handed) >= handLate
 }
 
 func (e *engine) handOff(ctx context.Context) error {
 	res, err := e.db.HandOff(ctx, e)
+	if errors.Is(err, source.ErrBusy) {
+		res.Why, err = "the wal-index could not be read", nil
+	}
 	if err != nil {
 		return err
 	}
 	e.handed = res.Complete
 	if res.Complete {
 		e.handDelay = minHandDelay
+		if err := e.sampleFile(); err != nil {
+			return err
+		}
 	} else {
 		e.nextHand = time.Now().Add(e.handDelay)
 		e.handDelay = min(2*e.handDelay, maxHandDelay)
@@ -148,6 +239,9 @@ func (e *engine) idleFor() time.Duration {
 	d := pollWatched
 	if e.watch.blind {
 		d = pollBlind
+	}
+	if !e.resting() {
+		d = min(d, yieldEvery)
 	}
 	if e.seg != nil {
 		if due := e.opts.SyncInterval - time.Since(e.seg.began); due > 0 || e.ship.isIdle() {

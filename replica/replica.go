@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"tidemark/replica/archive"
+	"tidemark/replica/disk"
 	"tidemark/replica/local"
 	"tidemark/replica/source"
 	"tidemark/snapshot/state"
@@ -35,6 +35,11 @@ var (
 	ErrLocked = local.ErrLocked
 	// ErrFenced says that another writer has advanced the replica.
 	ErrFenced = archive.ErrFenced
+	// ErrUnfenceable says that the storage ignores conditional writes.
+	ErrUnfenceable = archive.ErrUnfenceable
+	// ErrOverwritten says that something else than SQLite has written to the
+	// database file while it was being followed.
+	ErrOverwritten = errors.New("the database file was overwritten while it was being followed")
 )
 
 // The defaults of Options.
@@ -81,6 +86,8 @@ type Options struct {
 	SpoolLimit int64
 	// StopPatience is how long a stop waits for storage; 0 is the default.
 	StopPatience time.Duration
+	// fs is where local state and the WAL are; nil is the operating system's.
+	fs disk.FS
 	// Writer names this process in what it writes, for those who find it there;
 	// empty is the host's name and the process's id.
 	Writer string
@@ -115,6 +122,16 @@ func (o Options) withDefaults() Options {
 	if o.Name == "" {
 		o.Name = "replica"
 	}
+	if o.fs == nil {
+		o.fs = disk.OS{}
+	}
+	if o.Writer == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "unknown host"
+		}
+		o.Writer = fmt.Sprintf("%s, process %d", host, os.Getpid())
+	}
 	o.Logger = o.Logger.With(slog.String("db", o.Path), slog.String("replica", o.Name))
 	return o
 }
@@ -132,7 +149,9 @@ type Report struct {
 
 // Run follows a database until ctx ends. Then it ships everything that was
 // committed until then, ends the pin, and returns nil. An error says why it
-// stopped by itself.
+// stopped by itself. What may pass, such as storage that does not answer or a
+// full disk, does not stop it once it has begun to follow: it is logged, and
+// tried again.
 func Run(ctx context.Context, opts Options) (Report, error) {
 	return run(ctx, opts, false)
 }
@@ -142,78 +161,13 @@ func Once(ctx context.Context, opts Options) (Report, error) {
 	return run(ctx, opts, true)
 }
 
-// run is the life of an engine: open, start, follow, ship what is left, close.
-//
 //nolint:revive // once is what the two callers differ in
 func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
-	e, err := open(ctx, opts.withDefaults())
+	r, err := open(ctx, opts.withDefaults(), once)
 	if err != nil {
 		return Report{}, err
 	}
-	defer func() { err = errors.Join(err, e.close(ctx)) }()
-	if err := e.start(ctx); err != nil {
-		if ctx.Err() != nil && e.arch != nil && e.table == nil {
-			err = fmt.Errorf("%w: %w", ErrUnfinished, err)
-		}
-		return Report{}, err
-	}
-	if e.opts.Ready != nil {
-		e.opts.Ready()
-	}
-	e.ship.once = once
-	// The uploads outlive ctx: a stop ships what is left.
-	shipCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	g, workCtx := errgroup.WithContext(ctx)
-	g.Go(func() error { return e.ship.run(shipCtx) })
-	g.Go(func() error {
-		defer e.ship.close()
-		var err error
-		if !once {
-			err = e.follow(workCtx)
-		}
-		if err == nil || errors.Is(err, ErrReplaced) {
-			err = errors.Join(err, e.finish())
-		}
-		if err != nil && !errors.Is(err, ErrReplaced) {
-			cancel() // what is sealed waits in the spool
-			return err
-		}
-		// Also what was read of a file that is no longer the database is
-		// shipped, for as long as a stop may take.
-		timer := time.AfterFunc(e.opts.StopPatience, cancel)
-		context.AfterFunc(shipCtx, func() { timer.Stop() })
-		return err
-	})
-	err = g.Wait()
-	return e.ship.report(), err
-}
-
-// open takes the state directory's lock and opens the database.
-func open(ctx context.Context, opts Options) (*engine, error) {
-	db, err := source.Open(ctx, opts.Path, source.Options{KeepJournalMode: opts.KeepJournalMode, Logger: opts.Logger})
-	if err != nil {
-		return nil, err
-	}
-	path := opts.StateDir
-	if path == "" {
-		path = local.DefaultPath(db.Path())
-	}
-	dir, err := local.Open(path)
-	if err != nil {
-		return nil, errors.Join(err, db.Close(ctx))
-	}
-	return &engine{opts: opts, log: opts.Logger, db: db, dir: dir}, nil
-}
-
-// close ends the pin and gives up the lock.
-func (e *engine) close(ctx context.Context) error {
-	var err error
-	if e.seg != nil {
-		err = e.seg.file.Close() // cut off by an error; it is taken up again
-	}
-	if err = errors.Join(err, e.watch.close(), e.db.Close(ctx), e.dir.Close()); err != nil {
-		return fmt.Errorf("stop following %s: %w", e.opts.Path, err)
-	}
-	return nil
+	defer func() { err = errors.Join(err, r.close(ctx)) }()
+	err = r.run(ctx)
+	return r.report.get(), err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -12,39 +13,82 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"tidemark/replica/archive"
+	"tidemark/replica/disk"
 	"tidemark/replica/local"
 	"tidemark/snapshot/state"
+	"tidemark/storage"
+	"tidemark/wal/segment"
 )
 
 // sealed is a segment in the spool.
 type sealed struct {
 	first, last state.TXID
 	commits     uint64
+	sum         uint64 // of the trailer
+	size        int64
 	path        string
 }
 
+func sealedOf(h segment.Header, t segment.Trailer, path string, size int64) sealed {
+	return sealed{first: h.First, last: t.Last, commits: t.Commits, sum: t.Sum(), size: size, path: path}
+}
+
 // shipper uploads sealed segments in order, one at a time: a later one must
-// never be in the archive without those before it.
+// never be in the archive without those before it. It tries again until it is
+// stopped, unless that is pointless, and lives as long as what it is given
+// follows what it has uploaded.
 type shipper struct {
-	arch *archive.Archive
-	dir  *local.Dir
-	log  *slog.Logger
+	dir    *local.Dir
+	log    *slog.Logger
+	report *tally
 	// once gives up at the first error, instead of trying again for ever.
 	once bool
 
+	ctx     context.Context //nolint:containedctx // its goroutine's
+	cancel  context.CancelFunc
+	started bool
+	// done is closed when it has ended, with err as the reason.
+	done chan struct{}
+	err  error
+
+	// arch and shipped are used by its goroutine until done; unread tells that
+	// the archive could not be read, and is to be checked before it is added to.
+	arch    *archive.Archive
+	bucket  storage.Bucket
+	unread  bool
+	shipped local.Shipped
+
 	mu     sync.Mutex // guards what follows
-	queue  []sealed
+	queue  []sealed   // the first is the one on its way, if busy
 	closed bool
 	busy   bool
-	rep    Report
+	// failing tells that the last attempt of an upload has failed.
+	failing bool
 
 	// wake has room for one, and says that there is something to look at; idle
 	// that nothing is left to upload.
 	wake, idle chan struct{}
 }
 
-func newShipper(arch *archive.Archive, dir *local.Dir, log *slog.Logger) *shipper {
-	return &shipper{arch: arch, dir: dir, log: log, wake: make(chan struct{}, 1), idle: make(chan struct{}, 1)}
+// newShipper makes one that uploads what follows shipped. It does nothing before
+// start.
+func (r *replicator) newShipper(arch *archive.Archive, shipped local.Shipped) *shipper {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &shipper{
+		ctx: ctx, cancel: cancel, dir: r.dir, log: r.log, report: &r.report, once: r.once, done: make(chan struct{}),
+		arch: arch, bucket: r.opts.Bucket, shipped: shipped,
+		wake: make(chan struct{}, 1), idle: make(chan struct{}, 1),
+	}
+}
+
+// start begins to upload.
+func (s *shipper) start() {
+	s.report.add(s.shipped.Newest.Last, 0, 0)
+	s.started = true
+	go func() {
+		defer close(s.done)
+		s.err = s.run(s.ctx)
+	}()
 }
 
 func poke(c chan<- struct{}) {
@@ -62,7 +106,7 @@ func (s *shipper) add(seg sealed) {
 	poke(s.wake)
 }
 
-// close makes run return when the queue is empty.
+// close makes it end when the queue is empty.
 func (s *shipper) close() {
 	s.mu.Lock()
 	s.closed = true
@@ -70,26 +114,53 @@ func (s *shipper) close() {
 	poke(s.wake)
 }
 
+// stop ends it at once. What is queued stays in the spool.
+func (s *shipper) stop() {
+	s.cancel()
+	if s.started {
+		<-s.done
+	}
+}
+
+// drop ends it after the upload that is under way, and at once if that fails.
+func (s *shipper) drop() {
+	s.mu.Lock()
+	s.closed = true
+	s.queue = s.queue[:min(len(s.queue), 1)]
+	s.once = true
+	if s.failing || !s.busy {
+		s.cancel()
+	}
+	s.mu.Unlock()
+	poke(s.wake)
+	<-s.done
+}
+
 // isIdle tells whether nothing is queued or on its way.
 func (s *shipper) isIdle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.busy && len(s.queue) == 0
+	return len(s.queue) == 0
 }
 
-func (s *shipper) report() Report {
+// isFailing tells whether uploads fail now.
+func (s *shipper) isFailing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rep
+	return s.failing
 }
 
-// count adds to the report.
-func (s *shipper) count(last state.TXID, commits uint64, bytes int64) {
+// waiting is how many bytes wait for their upload: not the segment that is on
+// its way, unless that fails.
+func (s *shipper) waiting() (n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rep.TXID = last
-	s.rep.Commits += commits
-	s.rep.UploadedBytes += bytes
+	for i, seg := range s.queue {
+		if i > 0 || s.failing {
+			n += seg.size
+		}
+	}
+	return n
 }
 
 // take gives the next segment; ok is false at the end.
@@ -97,7 +168,7 @@ func (s *shipper) take(ctx context.Context) (seg sealed, ok bool, err error) {
 	for {
 		s.mu.Lock()
 		if len(s.queue) > 0 {
-			seg, s.queue, s.busy = s.queue[0], s.queue[1:], true
+			seg, s.busy = s.queue[0], true
 			s.mu.Unlock()
 			return seg, true, nil
 		}
@@ -121,40 +192,115 @@ func (s *shipper) take(ctx context.Context) (seg sealed, ok bool, err error) {
 func (s *shipper) run(ctx context.Context) error {
 	for {
 		seg, ok, err := s.take(ctx)
-		if err != nil || !ok {
+		if err != nil {
 			return err
+		}
+		if !ok {
+			return s.rest()
 		}
 		if err := s.upload(ctx, seg); err != nil {
 			return err
 		}
+		s.mu.Lock()
+		s.queue, s.busy = s.queue[1:], false
+		s.mu.Unlock()
 	}
+}
+
+// rest notes that nothing is on its way, which the next start then need not find
+// out.
+func (s *shipper) rest() error {
+	if s.shipped.Next == (local.Object{}) {
+		return nil
+	}
+	s.shipped.Next = local.Object{}
+	return s.dir.SaveShipped(s.shipped)
 }
 
 // upload puts one segment, again and again unless that is pointless.
 func (s *shipper) upload(ctx context.Context, seg sealed) error {
 	policy := backoff.NewExponentialBackOff()
 	policy.MaxInterval = 30 * time.Second
-	size, err := backoff.Retry(ctx, func() (int64, error) {
-		size, err := s.arch.PutSegment(ctx, seg.first, seg.path)
-		if err != nil && (s.once || errors.Is(err, archive.ErrFenced) || errors.Is(err, os.ErrNotExist)) {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := s.attempt(ctx, seg)
+		s.mu.Lock()
+		s.failing = err != nil
+		giveUp := s.once
+		s.mu.Unlock()
+		if err != nil && (giveUp || permanent(err) || isAny(err, os.ErrNotExist, errMoved)) {
 			err = backoff.Permanent(err)
 		}
-		return size, err
+		return struct{}{}, err
 	}, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, d time.Duration) {
 		s.log.Warn("upload failed, trying again", slog.Any("err", err), slog.Duration("in", d))
+		s.keep(seg)
 	}))
 	if ctx.Err() != nil && err != nil && !errors.Is(err, archive.ErrFenced) {
 		return fmt.Errorf("stopped before TXID %v to %v were uploaded; they wait in %s for the next start: %w",
 			seg.first, seg.last, seg.path, err)
 	}
+	return err
+}
+
+// attempt puts a segment, after writing down that it does, and removes it.
+func (s *shipper) attempt(ctx context.Context, seg sealed) error {
+	if err := s.verify(ctx, seg); err != nil {
+		return err
+	}
+	object := local.Object{First: seg.first, Last: seg.last, Sum: seg.sum}
+	s.shipped.Next = object
+	if err := s.dir.SaveShipped(s.shipped); err != nil {
+		// On a disk that is full nothing else makes room. A process that ends
+		// now finds the segment in the spool.
+		s.log.Warn("uploading without noting it", slog.Any("err", err))
+	}
+	fs := s.dir.FS()
+	err := s.arch.PutSegment(ctx, seg.first, archive.Body{Size: seg.size, Open: func() (io.ReadCloser, error) { return disk.Open(fs, seg.path) }})
 	if err != nil {
 		return err
 	}
-	s.count(seg.last, seg.commits, size)
-	s.log.Debug("shipped", slog.Uint64("first", uint64(seg.first)), slog.Uint64("last", uint64(seg.last)), slog.Int64("bytes", size))
-	err = s.dir.SaveShipped(local.Shipped{Replica: s.arch.Meta().Replica, First: seg.first, Last: seg.last})
-	if err = errors.Join(err, os.Remove(seg.path)); err != nil {
-		return fmt.Errorf("after upload: %w", err)
+	s.report.add(seg.last, seg.commits, seg.size)
+	s.log.Debug("shipped", slog.Uint64("first", uint64(seg.first)), slog.Uint64("last", uint64(seg.last)), slog.Int64("bytes", seg.size))
+	s.shipped.Newest = object
+	if err := fs.Remove(seg.path); err != nil {
+		s.log.Warn("an uploaded segment stays in the spool until the next start", slog.Any("err", err))
 	}
 	return nil
+}
+
+// errMoved says that the archive is not as it was left.
+var errMoved = errors.New("the replica is not as it was left")
+
+// verify looks at an archive that could not be read before: it must be the one
+// that is known, as it was left.
+func (s *shipper) verify(ctx context.Context, seg sealed) error {
+	if !s.unread {
+		return nil
+	}
+	a, err := archive.Open(ctx, s.bucket)
+	if errors.Is(err, archive.ErrNoReplica) {
+		return fmt.Errorf("%w: %w", errMoved, err)
+	}
+	if err != nil {
+		return err
+	}
+	if id := a.Meta().Replica; id != s.arch.Meta().Replica {
+		return fmt.Errorf("%w: it is replica %v, and was %v", errMoved, id, s.arch.Meta().Replica)
+	}
+	if n := a.Newest(); n != s.shipped.Newest.First && n != seg.first {
+		return fmt.Errorf("%w: its newest segment begins at TXID %v, the last one from here at %v", errMoved, n, s.shipped.Newest.First)
+	}
+	s.arch, s.unread = a, false
+	return nil
+}
+
+// keep makes a segment survive a power cut: it may have to wait for long.
+func (s *shipper) keep(seg sealed) {
+	f, err := disk.Open(s.dir.FS(), seg.path)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err != nil {
+		s.log.Warn("sync spooled segment", slog.Any("err", err))
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 
+	"tidemark/replica/disk"
 	"tidemark/replica/local"
 	"tidemark/snapshot/state"
 	"tidemark/wal"
@@ -23,28 +24,28 @@ type spoolSegment struct {
 
 // spooled collects what an earlier run left to upload: sealed segments that
 // follow what is shipped, without a gap, up to exactly the remembered commit.
-// The segment that was being written is cut off there and sealed.
-func (e *engine) spooled(st local.State, shipped local.Shipped) ([]spoolSegment, error) {
+// The segment that was being written is cut off there and sealed. After an error
+// it gives what it has found until then.
+func (e *engine) spooled(st local.State, shipped local.Shipped) (spool []spoolSegment, err error) {
 	firsts, parts, err := e.dir.Spooled()
 	if err != nil {
 		return nil, err
 	}
-	var spool []spoolSegment
-	at := shipped.Last
+	at := shipped.Newest.Last
 	for _, first := range firsts {
 		path := e.dir.SpoolPath(first)
-		if first <= shipped.First {
-			if err := os.Remove(path); err != nil { // uploaded already
-				return nil, fmt.Errorf("clear spool: %w", err)
+		if first <= shipped.Newest.First {
+			if err := e.dir.FS().Remove(path); err != nil { // uploaded already
+				return spool, fmt.Errorf("clear spool: %w", err)
 			}
 			continue
 		}
-		s, err := readSpooled(path)
+		s, err := e.readSpooled(path)
 		if err != nil {
-			return nil, err
+			return spool, err
 		}
 		if s.first != at+1 || s.header.Replica != st.Replica {
-			return nil, fmt.Errorf("%w: %s does not follow TXID %v", local.ErrLost, path, at)
+			return spool, fmt.Errorf("%w: %s does not follow TXID %v", local.ErrLost, path, at)
 		}
 		spool, at = append(spool, s), s.last
 	}
@@ -52,23 +53,31 @@ func (e *engine) spooled(st local.State, shipped local.Shipped) ([]spoolSegment,
 		if first == at+1 && at < st.TXID {
 			s, err := e.recoverPart(first, st.TXID)
 			if err != nil {
-				return nil, err
+				return spool, err
 			}
 			spool, at = append(spool, s), s.last
 		}
 		if err := e.removePart(first); err != nil {
-			return nil, err
+			return spool, err
 		}
 	}
 	if at != st.TXID {
-		return nil, fmt.Errorf("%w: the spool ends at TXID %v, %v was remembered", local.ErrLost, at, st.TXID)
+		return spool, fmt.Errorf("%w: the spool ends at TXID %v, %v was remembered", local.ErrLost, at, st.TXID)
 	}
 	return spool, nil
 }
 
+// lost makes an error of reading local state local.ErrLost, unless it may pass.
+func lost(err error) error {
+	if ofSystem(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", local.ErrLost, err)
+}
+
 // readSpooled reads the index of a sealed segment.
-func readSpooled(path string) (spoolSegment, error) {
-	f, err := os.Open(path)
+func (r *replicator) readSpooled(path string) (spoolSegment, error) {
+	f, err := disk.Open(r.dir.FS(), path)
 	if err != nil {
 		return spoolSegment{}, fmt.Errorf("read spool: %w", err)
 	}
@@ -79,10 +88,10 @@ func readSpooled(path string) (spoolSegment, error) {
 	}
 	h, x, err := segment.ReadIndex(f, info.Size())
 	if err != nil {
-		return spoolSegment{}, fmt.Errorf("%w: %s: %w", local.ErrLost, path, err)
+		return spoolSegment{}, lost(fmt.Errorf("%s: %w", path, err))
 	}
 	return spoolSegment{
-		sealed: sealed{first: h.First, last: x.Trailer.Last, commits: x.Trailer.Commits, path: path},
+		sealed: sealedOf(h, x.Trailer, path, info.Size()),
 		header: h, index: x,
 	}, nil
 }
@@ -90,28 +99,28 @@ func readSpooled(path string) (spoolSegment, error) {
 // recoverPart seals the segment that was being written, up to a commit. What
 // came after it was not remembered, and is read from the WAL again.
 func (e *engine) recoverPart(first, last state.TXID) (spoolSegment, error) {
-	in, err := os.Open(e.dir.PartPath(first))
+	in, err := disk.Open(e.dir.FS(), e.dir.PartPath(first))
 	if err != nil {
 		return spoolSegment{}, fmt.Errorf("recover segment: %w", err)
 	}
 	defer in.Close() //nolint:errcheck // only read
 	path := e.dir.SpoolPath(first)
-	out, err := os.OpenFile(path+".tmp", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	out, err := disk.Create(e.dir.FS(), path+".tmp")
 	if err != nil {
 		return spoolSegment{}, fmt.Errorf("recover segment: %w", err)
 	}
-	sums, err := readPartSums(e.dir.PartSumsPath(first), last, e.db.PageSize())
+	sums, err := e.readPartSums(first, last)
 	if err == nil {
 		err = copySegment(out, in, last, sums)
 	}
 	if err = errors.Join(err, out.Close()); err != nil {
-		return spoolSegment{}, errors.Join(fmt.Errorf("recover %s: %w", in.Name(), err), os.Remove(out.Name()))
+		return spoolSegment{}, errors.Join(fmt.Errorf("recover %s: %w", in.Name(), err), e.dir.FS().Remove(out.Name()))
 	}
-	if err := os.Rename(out.Name(), path); err != nil {
+	if err := e.dir.FS().Rename(out.Name(), path); err != nil {
 		return spoolSegment{}, fmt.Errorf("recover segment: %w", err)
 	}
 	e.log.Info("recovered a segment that was being written", slog.Uint64("first", uint64(first)), slog.Uint64("last", uint64(last)))
-	return readSpooled(path)
+	return e.readSpooled(path)
 }
 
 // copySegment makes a sealed segment of the commits up to last of an unsealed
@@ -119,7 +128,7 @@ func (e *engine) recoverPart(first, last state.TXID) (spoolSegment, error) {
 func copySegment(w io.Writer, src io.Reader, last state.TXID, sums func(wal.PageNo) state.Sum) error {
 	r, err := segment.NewReader(src, -1)
 	if err != nil {
-		return fmt.Errorf("%w: %w", local.ErrLost, err)
+		return lost(err)
 	}
 	out := segment.NewWriter(w, r.Header())
 	for r.Last().TXID < last {
@@ -128,7 +137,7 @@ func copySegment(w io.Writer, src io.Reader, last state.TXID, sums func(wal.Page
 			return fmt.Errorf("%w: it ends at TXID %v, before %v", local.ErrLost, r.Last().TXID, last)
 		}
 		if err != nil {
-			return err
+			return lost(err)
 		}
 		if err := out.Copy(rec); err != nil {
 			return err
@@ -150,16 +159,18 @@ const (
 )
 
 // appendPartSums is the hand-off's part of that.
-func (e *engine) appendPartSums() error {
-	b := make([]byte, 0, partSumsHeader+partSumSize*len(e.seg.touched))
+func (e *engine) appendPartSums() error { return e.appendPartSumsOf(e.seg) }
+
+func (e *engine) appendPartSumsOf(seg *openSegment) error {
+	b := make([]byte, 0, partSumsHeader+partSumSize*len(seg.touched))
 	b = binary.BigEndian.AppendUint64(b, uint64(e.head.TXID))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(e.seg.touched)))
-	for _, no := range e.seg.touched {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(seg.touched)))
+	for _, no := range seg.touched {
 		b = binary.BigEndian.AppendUint32(b, uint32(no))
 		b = binary.BigEndian.AppendUint64(b, uint64(e.table.At(no)))
 	}
-	e.seg.touched = e.seg.touched[:0]
-	f, err := os.OpenFile(e.dir.PartSumsPath(e.seg.w.Header().First), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	seg.touched = seg.touched[:0]
+	f, err := e.dir.FS().OpenFile(e.dir.PartSumsPath(seg.w.Header().First), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("save page sums: %w", err)
 	}
@@ -172,10 +183,13 @@ func (e *engine) appendPartSums() error {
 
 // readPartSums reads them back as of a commit. A page without one came into the
 // database without being written: it is zeros.
-func readPartSums(path string, last state.TXID, size wal.PageSize) (func(wal.PageNo) state.Sum, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
+func (e *engine) readPartSums(first, last state.TXID) (func(wal.PageNo) state.Sum, error) {
+	b, err := disk.ReadFile(e.dir.FS(), e.dir.PartSumsPath(first))
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", local.ErrLost, err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	sums := map[wal.PageNo]state.Sum{}
 	for be := binary.BigEndian; len(b) >= partSumsHeader && state.TXID(be.Uint64(b)) <= last; {
@@ -185,7 +199,7 @@ func readPartSums(path string, last state.TXID, size wal.PageSize) (func(wal.Pag
 			b = b[partSumSize:]
 		}
 	}
-	zeros := make([]byte, size)
+	zeros := make([]byte, e.db.PageSize())
 	return func(no wal.PageNo) state.Sum {
 		if sum, ok := sums[no]; ok {
 			return sum
@@ -196,20 +210,20 @@ func readPartSums(path string, last state.TXID, size wal.PageSize) (func(wal.Pag
 
 // dropSpool removes what can't be brought into the history any more. The pages
 // that it would have changed are found by the comparison that follows.
-func (e *engine) dropSpool() error {
-	firsts, parts, err := e.dir.Spooled()
+func (r *replicator) dropSpool() error {
+	firsts, parts, err := r.dir.Spooled()
 	if err != nil {
 		return err
 	}
 	if len(firsts)+len(parts) > 0 {
-		e.log.Warn("dropping the spool: its commits can't be told apart any more, only their result",
+		r.log.Warn("dropping the spool: its commits can't be told apart any more, only their result",
 			slog.Int("segments", len(firsts)+len(parts)))
 	}
 	for _, first := range firsts {
-		err = errors.Join(err, os.Remove(e.dir.SpoolPath(first)))
+		err = errors.Join(err, r.dir.FS().Remove(r.dir.SpoolPath(first)))
 	}
 	for _, first := range parts {
-		err = errors.Join(err, e.removePart(first))
+		err = errors.Join(err, r.removePart(first))
 	}
 	if err != nil {
 		return fmt.Errorf("clear spool: %w", err)
@@ -218,16 +232,16 @@ func (e *engine) dropSpool() error {
 }
 
 // removePart removes an unsealed segment and what belongs to it.
-func (e *engine) removePart(first state.TXID) error {
-	err := os.Remove(e.dir.PartPath(first))
-	if err = errors.Join(err, e.removePartSums(first)); err != nil {
+func (r *replicator) removePart(first state.TXID) error {
+	err := r.dir.FS().Remove(r.dir.PartPath(first))
+	if err = errors.Join(err, r.removePartSums(first)); err != nil {
 		return fmt.Errorf("clear spool: %w", err)
 	}
 	return nil
 }
 
-func (e *engine) removePartSums(first state.TXID) error {
-	if err := os.Remove(e.dir.PartSumsPath(first)); err != nil && !errors.Is(err, os.ErrNotExist) {
+func (r *replicator) removePartSums(first state.TXID) error {
+	if err := r.dir.FS().Remove(r.dir.PartSumsPath(first)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"tidemark/replica/local"
 	"tidemark/replica/source"
 	"tidemark/snapshot/state"
+	"tidemark/storage"
 	"tidemark/wal"
 	"tidemark/wal/segment"
 )
@@ -26,57 +27,112 @@ type origin struct {
 	// descends tells that the local state shows that this database made the
 	// replica's newest state.
 	descends bool
-	// shipped, if not nil, is what is to be remembered of the archive once the
+	// adopt, if not nil, is what is to be remembered of the archive once the
 	// database is found to belong to it.
-	shipped *local.Shipped
+	adopt *local.Shipped
+	// file is what the database file looked like.
+	file local.Stamp
 }
 
 // start finds out what the history holds and what the database is, and brings
 // the one up to the other.
 func (e *engine) start(ctx context.Context) error {
-	arch, err := archive.Open(ctx, e.opts.Bucket)
-	missing := errors.Is(err, archive.ErrNoReplica)
-	if err != nil && !missing {
-		return err
-	}
-	if !missing && arch.Meta().PageSize != e.db.PageSize() {
-		return fmt.Errorf("%w into this replica: its pages have %d bytes, the database's %d; use another URL",
-			ErrRefused, arch.Meta().PageSize, e.db.PageSize())
-	}
+	e.endShipper((*shipper).stop)
 	if err := e.db.CheckMode(ctx); err != nil {
 		return err
 	}
-	if missing {
-		arch, err = archive.Create(ctx, e.opts.Bucket, e.db.PageSize(), e.now())
-		if err != nil {
+	// Where there is something to carry on from, nothing may get lost while
+	// storage is asked.
+	if _, err := e.dir.Load(); err == nil {
+		if err := e.db.Hold(ctx); err != nil {
 			return err
 		}
-		e.log.Info("created the replica", slog.String("id", arch.Meta().Replica.String()))
 	}
-	e.arch = arch
+	if err := e.openArchive(ctx); err != nil {
+		return err
+	}
 	if err := e.db.EnsureWAL(ctx); err != nil {
 		return err
 	}
-	e.ship = newShipper(arch, e.dir, e.log)
-	if l := arch.Listing(); len(l.Segments)+len(l.Snapshots) == 0 {
+	if l := e.arch.Listing(); !e.offline && len(l.Segments)+len(l.Snapshots) == 0 {
 		return e.startNew(ctx)
 	}
 	from, err := e.recall(ctx)
 	if err != nil {
 		return err
 	}
-	return e.startFrom(ctx, from)
+	if err := e.startFrom(ctx, from); err != nil {
+		return err
+	}
+	e.launch()
+	return nil
+}
+
+// launch lets the uploads begin.
+func (e *engine) launch() {
+	e.ship.unread = e.offline
+	e.ship.start()
+}
+
+// openArchive reads what the replica is and what it holds, and creates it where
+// there is none. What storage that does not answer holds can be known from
+// before.
+func (e *engine) openArchive(ctx context.Context) error {
+	arch, err := archive.Open(ctx, e.opts.Bucket)
+	switch {
+	case errors.Is(err, archive.ErrNoReplica):
+		arch, err = archive.Create(ctx, e.opts.Bucket, e.db.PageSize(), e.now())
+		if err != nil {
+			return err
+		}
+		e.log.Info("created the replica", slog.String("id", arch.Meta().Replica.String()))
+	case errors.Is(err, storage.ErrUnreachable) && !e.once:
+		st, lerr := e.dir.Load()
+		if lerr != nil {
+			return err
+		}
+		e.log.Warn("storage does not answer; following from local state until it does", slog.Any("err", err))
+		e.offline = true
+		e.arch = archive.Known(e.opts.Bucket, archive.Meta{Replica: st.Replica, PageSize: e.db.PageSize()})
+		return nil
+	case err != nil:
+		return err
+	}
+	if arch.Meta().PageSize != e.db.PageSize() {
+		return fmt.Errorf("%w into this replica: its pages have %d bytes, the database's %d; use another URL",
+			ErrRefused, arch.Meta().PageSize, e.db.PageSize())
+	}
+	e.arch = arch
+	if e.opts.Unfenced {
+		return nil
+	}
+	return arch.CheckFence(ctx)
 }
 
 // startFrom attaches to the database and carries on from a state of the
 // history.
 func (e *engine) startFrom(ctx context.Context, from origin) error {
-	e.table, e.head, e.descends = from.table, from.head, from.descends || e.opts.Takeover
+	e.table, e.head, e.adopt = from.table, from.head, from.adopt
+	e.descends = from.descends || e.opts.Takeover
+	if from.proven {
+		from.position = e.restarted(from.position)
+	}
+	before, err := e.db.Stamp()
+	if err != nil {
+		return err
+	}
+	untouched := from.file == local.Stamp(before)
+	var base *state.Table
+	if !untouched && from.proven {
+		base = from.table.Clone()
+	}
 	att, err := e.db.Attach(ctx, from.position, func(h wal.Header) error {
 		e.tail = e.newTail(ctx)
 		e.tail.reader = wal.NewReader(e.db.WAL(), h, from.position)
-		_, err := e.Secure()
-		return err
+		if !untouched {
+			return e.collect()
+		}
+		return e.resume(h)
 	})
 	if err != nil {
 		return err
@@ -87,8 +143,12 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 			e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, from.position)
 		}
 		e.tail.sealed = att.End
+		if !untouched {
+			return e.carryOnIfSame(ctx, att, from, base)
+		}
 		e.log.Info("carrying on", slog.Uint64("txid", uint64(e.head.TXID)), slog.String("wal", e.tail.position().String()))
-		return e.Read()
+		_, err := e.Read()
+		return err
 	}
 	if ok, err := e.continuesFile(ctx, att, from); err != nil {
 		return err
@@ -97,12 +157,82 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 		e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, att.Header.Start())
 		e.tail.sealed = att.End
 		e.log.Info("carrying on from the WAL's beginning", slog.Uint64("txid", uint64(e.head.TXID)))
-		return e.Read()
-	}
-	if err := e.resync(ctx, att); err != nil || from.shipped == nil {
+		_, err := e.Read()
 		return err
 	}
-	return e.dir.SaveShipped(*from.shipped)
+	return e.resync(ctx, att)
+}
+
+// carryOnIfSame reads on in a WAL that continues what is remembered. That its
+// frames do does not tell that the database file is the one that they belong to,
+// if it was written to since: somebody may have put another one under the WAL.
+// So before any of the commits counts, all pages are compared. If a page differs
+// that they did not write, they are given up for one resync from base.
+func (e *engine) carryOnIfSame(ctx context.Context, att *source.Attachment, from origin, base *state.Table) error {
+	if err := e.collectTo(att.End); err != nil {
+		return err
+	}
+	same, err := e.matches(ctx, att.Image)
+	if err != nil {
+		return err
+	}
+	if same {
+		e.log.Info("carrying on; the database file was written to meanwhile, and holds what it should",
+			slog.Uint64("txid", uint64(e.head.TXID)), slog.String("wal", e.tail.position().String()))
+		return e.keep()
+	}
+	e.table, e.head, e.cache = base, from.head, pageCache{}
+	if s := e.seg; s != nil {
+		e.seg = nil
+		if err := errors.Join(s.file.Close(), e.removePart(from.head.TXID+1)); err != nil {
+			return err
+		}
+	}
+	return e.resync(ctx, att)
+}
+
+// resume reads what was committed before a pin, under the write lock.
+func (e *engine) resume(wal.Header) error {
+	_, err := e.Secure()
+	return err
+}
+
+// collect reads all commits that the WAL holds now, and neither lets them be
+// uploaded nor promises that they are safe.
+func (e *engine) collect() error {
+	e.locked = true
+	defer func() { e.locked = false }()
+	_, err := e.readPublished()
+	return err
+}
+
+// collectTo does so up to a position.
+func (e *engine) collectTo(end wal.Position) error {
+	e.tail.until = end.Frame
+	defer func() { e.tail.until = 0 }()
+	for e.tail.position() != end {
+		from := e.tail.position()
+		if err := e.collect(); err != nil {
+			return err
+		}
+		if at := e.tail.position(); at == from {
+			return fmt.Errorf("%w: read to %v of %v", errGap, at, end)
+		}
+	}
+	return nil
+}
+
+// restarted gives the place from which a remembered position goes on, if the WAL
+// has restarted since and the pin was held all the time: then it restarted there.
+func (e *engine) restarted(at wal.Position) wal.Position {
+	if e.sealed == (wal.Position{}) || at != e.sealed || !e.db.Held() {
+		return at
+	}
+	h, err := wal.ReadHeader(e.db.WAL())
+	if err != nil || h.Salts == at.Salts {
+		return at
+	}
+	return h.Start()
 }
 
 // continuesFile tells whether the database file, without its WAL, is the last
@@ -117,7 +247,7 @@ func (e *engine) continuesFile(ctx context.Context, att *source.Attachment, from
 	if !from.proven || !att.HasWAL || att.Header.Salts == from.position.Salts {
 		return false, nil
 	}
-	if ok, err := e.matches(ctx, att.Image.WithoutWAL(e.table.Len())); err != nil || !ok {
+	if ok, err := e.matches(ctx, e.db.File(e.table.Len())); err != nil || !ok {
 		return false, err
 	}
 	r := wal.NewReader(e.db.WAL(), att.Header, att.Header.Start())
@@ -180,126 +310,4 @@ func (e *engine) place(ctx context.Context, att *source.Attachment) {
 func (e *engine) newTail(ctx context.Context) tail {
 	ctx = context.WithoutCancel(ctx)
 	return tail{src: e.db.WAL(), published: func() (uint32, error) { return e.db.Published(ctx) }}
-}
-
-// recall finds the newest state of the history, and whether the local state
-// shows that it is this database's. What the spool holds is queued.
-func (e *engine) recall(ctx context.Context) (origin, error) {
-	o, err := e.recallLocal(ctx)
-	if err == nil {
-		return o, nil
-	}
-	if !errors.Is(err, local.ErrLost) {
-		return origin{}, err
-	}
-	e.log.Info("no local state to go on from, reading the replica's", slog.Any("why", err))
-	descends, err := e.shippedNewest()
-	if err != nil {
-		return origin{}, err
-	}
-	if err := e.dropSpool(); err != nil {
-		return origin{}, err
-	}
-	head, err := e.arch.Head(ctx)
-	if err != nil {
-		return origin{}, err
-	}
-	t, err := e.arch.Table(ctx, 0, nil, 0)
-	if err != nil {
-		return origin{}, err
-	}
-	e.ship.rep.TXID = head.Last
-	// If this database is found to be the one, its next segment follows these.
-	shipped := local.Shipped{Replica: e.arch.Meta().Replica, First: e.newest(), Last: head.Last}
-	return origin{
-		shipped: &shipped,
-		table:   t, descends: descends,
-		head: segment.Commit{TXID: head.Last, Time: head.Commit.Time, Pages: head.Pages, After: head.Checksum},
-	}, nil
-}
-
-// shippedNewest tells whether the archive's newest segment is the one that was
-// put there from here.
-func (e *engine) shippedNewest() (bool, error) {
-	s, err := e.dir.LoadShipped(e.arch.Meta().Replica)
-	if errors.Is(err, local.ErrLost) {
-		return false, nil
-	}
-	return err == nil && s.First == e.newest(), err
-}
-
-// newest is the first TXID of the archive's newest segment, 0 without one.
-func (e *engine) newest() state.TXID {
-	segs := e.arch.Listing().Segments
-	if len(segs) == 0 {
-		return 0
-	}
-	return segs[len(segs)-1].First
-}
-
-// recallLocal proves the local state and the spool against the archive. Any
-// doubt is local.ErrLost.
-func (e *engine) recallLocal(ctx context.Context) (origin, error) {
-	id := e.arch.Meta().Replica
-	st, err := e.dir.Load()
-	if err != nil {
-		return origin{}, err
-	}
-	if st.Replica != id {
-		return origin{}, fmt.Errorf("%w: it belongs to replica %v, this is %v", local.ErrLost, st.Replica, id)
-	}
-	shipped, err := e.dir.LoadShipped(id)
-	if err != nil {
-		return origin{}, err
-	}
-	spool, err := e.spooled(st, shipped)
-	if err != nil {
-		return origin{}, err
-	}
-	newest := e.newest()
-	if newest != shipped.First && (len(spool) == 0 || newest != spool[0].first) {
-		return origin{}, fmt.Errorf("%w: the archive's newest segment begins at TXID %v, the last one from here at %v",
-			local.ErrLost, newest, shipped.First)
-	}
-	t, err := e.recallTable(ctx, st, shipped, spool)
-	if err != nil {
-		return origin{}, err
-	}
-	e.ship.rep.TXID = shipped.Last
-	for _, s := range spool {
-		e.ship.add(s.sealed)
-	}
-	return origin{
-		table: t, position: st.Position, proven: true, descends: true,
-		head: segment.Commit{TXID: st.TXID, Time: st.Time, Pages: st.Pages, After: st.Checksum},
-	}, nil
-}
-
-// recallTable gives the page sums of the remembered state: the saved ones,
-// rolled forward over the archive's segments and then the spool's.
-func (e *engine) recallTable(ctx context.Context, st local.State, shipped local.Shipped, spool []spoolSegment) (*state.Table, error) {
-	at, t, err := e.dir.LoadSums(st.Replica)
-	if err != nil {
-		at, t = 0, nil
-	}
-	if t == nil || at < shipped.Last {
-		// A spooled segment can be in the archive already, if its upload was
-		// not noted: the archive is read up to what was noted only.
-		if t, err = e.arch.Table(ctx, at, t, shipped.Last); err != nil {
-			return nil, err
-		}
-		at = shipped.Last
-	}
-	for _, s := range spool {
-		if s.last <= at {
-			continue
-		}
-		if err := s.index.Apply(s.header, t); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", local.ErrLost, s.path, err)
-		}
-	}
-	if t.Checksum() != st.Checksum || t.Len() != st.Pages {
-		return nil, fmt.Errorf("%w: the page sums give state %v, it was %v", local.ErrLost, t.Checksum(), st.Checksum)
-	}
-	return t, nil
 }

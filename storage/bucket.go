@@ -25,8 +25,12 @@ var (
 	ErrNoBucket = errors.New("no such bucket")
 	// ErrDenied says that the credentials are wrong or may not do this.
 	ErrDenied = errors.New("access denied")
-	// ErrUnreachable says that the service could not be reached at all.
+	// ErrUnreachable says that the service could not be reached, or that the
+	// connection to it broke off or fell silent.
 	ErrUnreachable = errors.New("storage unreachable")
+	// ErrUnconditional says that the store refused a Put with IfAbsent because
+	// it knows no conditions. Nothing was stored. [Unfenced] does without them.
+	ErrUnconditional = errors.New("the storage has no conditional writes")
 	// ErrRange says that a ranged Get begins past the object's end.
 	ErrRange = errors.New("range outside the object")
 	// ErrInvalidKey says that a key breaks the rules of [ValidKey].
@@ -65,8 +69,8 @@ type Bucket interface {
 	// IfAbsent an existing object is replaced atomically. Put reads body to
 	// its end or until an error; it does not close it. If body is also an
 	// io.ReadSeeker, retries may rewind it to where it stood at the call.
-	// Errors: ErrExists, ErrInvalidKey, ErrNoBucket, ErrDenied,
-	// ErrUnreachable, or the body's own read error (wrapped).
+	// Errors: ErrExists, ErrUnconditional, ErrInvalidKey, ErrNoBucket,
+	// ErrDenied, ErrUnreachable, or the body's own read error (wrapped).
 	Put(ctx context.Context, key string, body io.Reader, opts PutOptions) error
 
 	// Get opens the bytes [off, off+n) of an object. With n < 0 the range
@@ -74,7 +78,8 @@ type Bucket interface {
 	// there; off == size gives an empty body; off > size is ErrRange and
 	// off < 0 too. The caller closes the reader, and it is not safe for
 	// concurrent use. Reads that stop short of the promised bytes fail with
-	// an error, never with io.EOF.
+	// an error that neither is nor wraps io.EOF or io.ErrUnexpectedEOF: those
+	// say, also through io.ReadFull, that an object has ended.
 	// Errors: ErrNotExist, ErrRange, ErrInvalidKey, ErrNoBucket, ErrDenied,
 	// ErrUnreachable.
 	Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error)

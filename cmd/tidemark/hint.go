@@ -19,6 +19,7 @@ import (
 	"tidemark/replica"
 	"tidemark/replica/archive"
 	"tidemark/replica/restore"
+	"tidemark/replica/source"
 	"tidemark/snapshot/block"
 	"tidemark/storage"
 )
@@ -164,6 +165,8 @@ func notFolderHint(db *config.Database) string {
 func refusedHint(db *config.Database, err error) string {
 	var e *sqlite.Error
 	switch {
+	case errors.Is(err, source.ErrNetworkFS):
+		return "move the database to a local disk (the replica may stay on the share), or say --" + config.KeyAllowNetworkFS + " if only this machine ever opens it"
 	case isAny(err, fs.ErrPermission, syscall.EROFS):
 		return permissions
 	case errors.As(err, &e) && slices.Contains([]int{sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}, e.Code()&0xff):

@@ -31,12 +31,15 @@ sample. One that fails is logged and does not stop the others.
 
 A setting comes from its flag, else from the environment, else from the
 configuration file. The variables are TIDEMARK_SYNC_INTERVAL,
-TIDEMARK_CHECKPOINT_PAGES, TIDEMARK_STATE_DIR, TIDEMARK_KEEP_JOURNAL_MODE,
+TIDEMARK_CHECKPOINT_PAGES, TIDEMARK_STATE_DIR, TIDEMARK_SPOOL_LIMIT,
+TIDEMARK_KEEP_JOURNAL_MODE, TIDEMARK_ALLOW_NETWORK_FS, TIDEMARK_UNFENCED,
 TIDEMARK_LOG_LEVEL and TIDEMARK_LOG_FORMAT, and TIDEMARK_S3_ACCESS_KEY_ID and
 TIDEMARK_S3_SECRET_ACCESS_KEY for S3; any other that begins so is an error.
 
 tidemark writes nothing into the database. One in rollback-journal mode is
-switched to WAL mode once, unless --keep-journal-mode forbids it.`
+switched to WAL mode once, unless --keep-journal-mode forbids it. One on a
+network file system is refused: SQLite's locks and shared memory don't work
+across machines.`
 
 const replicateExample = `  tidemark replicate app.db file:///mnt/backup/app
   tidemark replicate app.db "s3://backups/app?endpoint=http://127.0.0.1:9000"
@@ -66,7 +69,10 @@ func newReplicate(p process) *cobra.Command {
 	flags.String(config.KeySyncInterval, config.DefaultSyncInterval.String(), "ship at this `interval`; 0 ships each commit at once")
 	flags.String(config.KeyCheckpointPages, strconv.Itoa(config.DefaultCheckpointPages), "let the WAL grow to this many `pages` before a checkpoint")
 	flags.String(config.KeyStateDir, "", "keep local state in this `folder` (default: .NAME-tidemark next to the database)")
+	flags.String(config.KeySpoolLimit, config.DefaultSpoolLimit, "let at most this `size` wait on disk while storage is away (500MB, 1GiB, or bytes)")
 	flags.Bool(config.KeyKeepJournalMode, false, "refuse a database that is not in WAL mode rather than switch it")
+	flags.Bool(config.KeyAllowNetworkFS, false, "follow a database on a network file system, if only this machine ever opens it")
+	flags.Bool(config.KeyUnfenced, false, "go on although the storage ignores conditional writes")
 	flags.BoolVar(&f.takeover, "takeover", false, "continue a replica that is not known to be this database's")
 	flags.BoolVar(&f.json, "json", false, "print what was shipped, and errors, as JSON")
 	return cmd
@@ -158,12 +164,8 @@ func (f *replicateFlags) runJob(ctx context.Context, j *job, logger *slog.Logger
 		return err
 	}
 	counter := storage.Count(bucket)
-	opts := replica.Options{
-		Path: j.db.Path, Bucket: counter, Name: j.place.String(),
-		StateDir: j.db.StateDir, SyncInterval: j.db.SyncInterval, CheckpointPages: j.db.CheckpointPages,
-		KeepJournalMode: j.db.KeepJournalMode, Takeover: f.takeover,
-		Logger: logger,
-	}
+	opts := j.options()
+	opts.Bucket, opts.Takeover, opts.Logger = counter, f.takeover, logger
 	logger = logger.With(slog.String("db", j.db.Path), slog.String("replica", j.place.String()))
 	var copied atomic.Int64
 	opts.Progress = func(done, total int64) {
@@ -192,6 +194,16 @@ func (f *replicateFlags) runJob(ctx context.Context, j *job, logger *slog.Logger
 			slog.Int64("bytes", j.report.UploadedBytes))
 	}
 	return err
+}
+
+// options are the engine's options as far as the database's settings go.
+func (j *job) options() replica.Options {
+	return replica.Options{
+		Path: j.db.Path, Name: j.place.String(),
+		StateDir: j.db.StateDir, SyncInterval: j.db.SyncInterval, CheckpointPages: j.db.CheckpointPages,
+		SpoolLimit: j.db.SpoolLimit, KeepJournalMode: j.db.KeepJournalMode,
+		AllowNetworkFS: j.db.AllowNetworkFS, Unfenced: j.db.Unfenced,
+	}
 }
 
 // explain says what the end of a job means where the error alone does not.

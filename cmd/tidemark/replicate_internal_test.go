@@ -12,10 +12,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"tidemark/cmd/tidemark/config"
 	"tidemark/cmd/tidemark/location"
 	"tidemark/replica"
+	"tidemark/replica/source"
 	"tidemark/storage"
 )
 
@@ -57,6 +62,31 @@ func TestJobExplain(t *testing.T) {
 	}
 }
 
+// What was set for a database reaches the engine, and the defaults are the
+// engine's.
+func TestJobOptions(t *testing.T) {
+	t.Parallel()
+	j := &job{place: at(t, "s3://b/x"), db: config.Database{
+		Path: "app.db", StateDir: "st", SyncInterval: time.Minute, CheckpointPages: 7,
+		SpoolLimit: 12, KeepJournalMode: true, AllowNetworkFS: true, Unfenced: true,
+	}}
+	want := replica.Options{
+		Path: "app.db", Name: "s3://b/x", StateDir: "st", SyncInterval: time.Minute, CheckpointPages: 7,
+		SpoolLimit: 12, KeepJournalMode: true, AllowNetworkFS: true, Unfenced: true,
+	}
+	if diff := cmp.Diff(want, j.options(), cmpopts.IgnoreUnexported(replica.Options{})); diff != "" {
+		t.Error(diff)
+	}
+	s, err := config.Load(newReplicate(process{}).Flags(), "", []string{"app.db", "s3://b/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := s.Databases[0]
+	if db.SpoolLimit != replica.DefaultSpoolLimit || db.CheckpointPages != replica.DefaultCheckpointPages || db.SyncInterval != replica.DefaultSyncInterval {
+		t.Errorf("the defaults differ from the engine's: %+v", db)
+	}
+}
+
 // Hints speak of what there is: folders and permissions, or keys and buckets.
 func TestPlacedHints(t *testing.T) {
 	t.Parallel()
@@ -76,6 +106,7 @@ func TestPlacedHints(t *testing.T) {
 		"read-only system": {"s3://b", db, &fs.PathError{Op: "mkdir", Path: "/x", Err: syscall.EROFS}, "--state-dir"},
 		"output denied":    {"s3://b", nil, denied, "check who owns it"},
 		"database denied":  {"s3://b", db, fmt.Errorf("%w: %w", replica.ErrRefused, denied), "check who owns it"},
+		"network":          {"file:///r", db, fmt.Errorf("%w: app.db is %w (cifs)", replica.ErrRefused, source.ErrNetworkFS), "to a local disk (the replica may stay on the share), or say --allow-network-fs"},
 		"no database":      {"s3://b", db, replica.ErrRefused, "give the path of the database file"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,6 +26,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"tidemark/integration/child"
 )
 
 // Variable is the environment variable that decides whether MinIO is needed.
@@ -49,10 +51,10 @@ type Server struct {
 	// AccessKey and SecretKey are the credentials of its administrator.
 	AccessKey, SecretKey string
 
-	cmd    *exec.Cmd
-	output *bytes.Buffer
-	// exited is closed when the process has ended; output is complete then.
-	exited  chan struct{}
+	cmd *exec.Cmd
+	// process ends with this one; output is complete when it has ended.
+	process *child.Process
+	output  *bytes.Buffer
 	buckets atomic.Int64
 }
 
@@ -161,7 +163,6 @@ func launch(ctx context.Context, program, dir string) (*Server, error) {
 		AccessKey: "tidemark-test",
 		SecretKey: "tidemark-test-secret",
 		output:    new(bytes.Buffer),
-		exited:    make(chan struct{}),
 	}
 	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), program, "server", "--quiet", "--address", address, "--console-address", console, filepath.Join(dir, "data"))
 	s.cmd.Env = append(os.Environ(),
@@ -169,13 +170,9 @@ func launch(ctx context.Context, program, dir string) (*Server, error) {
 		"MINIO_UPDATE=off", "MINIO_CALLHOME_ENABLE=off", "HOME="+dir)
 	s.cmd.Dir = dir
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
-	if err := s.cmd.Start(); err != nil {
+	if s.process, err = child.Start(s.cmd); err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
-	go func() {
-		defer close(s.exited)
-		_ = s.cmd.Wait() // How it ended is of no interest, only what it said.
-	}()
 	return s, nil
 }
 
@@ -198,7 +195,7 @@ func (s *Server) ready(ctx context.Context) error {
 	for !s.healthy(ctx) {
 		select {
 		case <-tick.C:
-		case <-s.exited:
+		case <-s.process.Exited():
 			return errors.New("the server ended")
 		case <-ctx.Done():
 			return fmt.Errorf("the server is not ready: %w", ctx.Err())
@@ -223,7 +220,7 @@ func (s *Server) healthy(ctx context.Context) bool {
 // text returns what the server has said if it has ended.
 func (s *Server) text() string {
 	select {
-	case <-s.exited:
+	case <-s.process.Exited():
 		return s.output.String()
 	default:
 		return "nothing yet"
@@ -239,13 +236,13 @@ func (s *Server) stop() error {
 	timer := time.NewTimer(stopTimeout)
 	defer timer.Stop()
 	select {
-	case <-s.exited:
+	case <-s.process.Exited():
 		return nil
 	case <-timer.C:
 	}
 	if err := s.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	<-s.exited
+	<-s.process.Exited()
 	return nil
 }

@@ -10,6 +10,10 @@ import sys
 import time
 
 SLOTS = 2000
+TIMEOUT = 20  # seconds
+# Every so many commits, churn makes a checkpoint, and gives it so many seconds.
+CHECKPOINT_EVERY = 400
+CHECKPOINT_TIMEOUT = 2
 MASK = (1 << 64) - 1
 
 
@@ -20,7 +24,7 @@ def hash_row(id, k, v):
 
 class Writer:
     def __init__(self, path):
-        self.db = sqlite3.connect(path, isolation_level=None, timeout=20)
+        self.db = sqlite3.connect(path, isolation_level=None, timeout=TIMEOUT)
         self.db.execute("PRAGMA synchronous=NORMAL")
         self.random = random.Random(1)
         self.hashes = [0] * SLOTS
@@ -65,21 +69,35 @@ class Writer:
             end = time.monotonic() + float(arg)
             while time.monotonic() < end:
                 self.commit()
+        elif command == "churn":
+            return self.churn(float(arg))
         elif command == "checkpoint":
             busy = self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if busy:
                 raise SystemExit("the checkpoint was blocked")
         else:
             raise SystemExit("unknown command " + command)
+        return self.n
 
+    def churn(self, seconds):
+        """Commits and checkpoints, and tells how many checkpoints gave up."""
+        gave_up = 0
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for _ in range(self.random.randrange(2 * CHECKPOINT_EVERY)):
+                self.commit()
+            mode = self.random.choice(["PASSIVE", "FULL", "RESTART", "TRUNCATE"])
+            self.db.execute("PRAGMA busy_timeout=%d" % (1000 * CHECKPOINT_TIMEOUT))
+            gave_up += self.db.execute("PRAGMA wal_checkpoint(%s)" % mode).fetchone()[0]
+            self.db.execute("PRAGMA busy_timeout=%d" % (1000 * TIMEOUT))
+        return gave_up
 
 def main():
     writer = Writer(sys.argv[1])
     print(writer.n, flush=True)
     for line in sys.stdin:
         command, _, arg = line.strip().partition(" ")
-        writer.do(command, arg)
-        print(writer.n, flush=True)
+        print(writer.do(command, arg), flush=True)
     writer.db.close()
 
 

@@ -2,6 +2,7 @@ package archive_test
 
 import (
 	"bytes"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -124,7 +125,7 @@ func (h *history) segment() { h.t.Helper(); h.segmentUpTo(h.last()) }
 func (h *history) segmentUpTo(last state.TXID) {
 	h.t.Helper()
 	first := h.stored + 1
-	if _, err := h.arch.PutSegment(h.t.Context(), first, h.file(first, last)); err != nil {
+	if err := h.arch.PutSegment(h.t.Context(), first, fileBody(h.file(first, last))); err != nil {
 		h.t.Fatal(err)
 	}
 	h.stored = last
@@ -199,4 +200,13 @@ func put(t *testing.T, b storage.Bucket, key string, content []byte) {
 	if err := b.Put(t.Context(), key, bytes.NewReader(content), storage.PutOptions{Size: -1}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// fileBody gives a file's bytes, to be put.
+func fileBody(path string) archive.Body {
+	var size int64
+	if info, err := os.Stat(path); err == nil {
+		size = info.Size()
+	}
+	return archive.Body{Size: size, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
 }

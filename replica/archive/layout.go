@@ -26,6 +26,10 @@ var (
 	// ErrFenced says that another writer has advanced the replica: an object
 	// that was to be written next is there, and is not ours.
 	ErrFenced = errors.New("another writer has advanced this replica")
+	// ErrUnfenceable says that the storage ignores or refuses conditional
+	// writes, so that two writers would not notice each other.
+	ErrUnfenceable = errors.New("the storage does not honour conditional writes (If-None-Match), without which " +
+		"two replicators could mix their histories unnoticed")
 	// ErrBroken says that the history does not hold together: an object that
 	// must be there is missing, is another replica's, or does not continue the
 	// one before it.
@@ -128,8 +132,13 @@ func cut(key, prefix, suffix string) (string, bool) {
 type Archive struct {
 	bucket  storage.Bucket
 	meta    Meta
+	raw     []byte // tidemark.json
 	listing Listing
 }
+
+// Known gives a replica that is known from before, to be added to while its
+// storage can't be read. Its listing is empty.
+func Known(b storage.Bucket, m Meta) *Archive { return &Archive{bucket: b, meta: m} }
 
 // Open reads what a replica is and what it holds, with one List and one Get.
 // ErrNoReplica says that there is none.
@@ -148,21 +157,21 @@ func Open(ctx context.Context, b storage.Bucket) (*Archive, error) {
 		}
 		return nil, fmt.Errorf("%w: there is no %s", ErrNoReplica, metaKey)
 	}
-	if a.meta, err = readMeta(ctx, b); err != nil {
+	r, err := b.Get(ctx, metaKey, 0, maxMetaSize)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", metaKey, err)
+	}
+	a.raw, err = io.ReadAll(r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", metaKey, err)
+	}
+	if a.meta, err = parseMeta(a.raw); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-func readMeta(ctx context.Context, b storage.Bucket) (Meta, error) {
-	r, err := b.Get(ctx, metaKey, 0, maxMetaSize)
-	if err != nil {
-		return Meta{}, fmt.Errorf("read %s: %w", metaKey, err)
-	}
-	raw, err := io.ReadAll(r)
-	if err = errors.Join(err, r.Close()); err != nil {
-		return Meta{}, fmt.Errorf("read %s: %w", metaKey, err)
-	}
+func parseMeta(raw []byte) (Meta, error) {
 	var f metaFile
 	// The version first: of another one nothing else is known.
 	var v struct{ Format int }
@@ -195,7 +204,7 @@ func Create(ctx context.Context, b storage.Bucket, size wal.PageSize, now time.T
 		return nil, fmt.Errorf("create replica: %w", err)
 	}
 	raw = append(raw, '\n')
-	a := &Archive{bucket: b, meta: m}
+	a := &Archive{bucket: b, meta: m, raw: raw}
 	if err := a.putOnce(ctx, metaKey, bytesBody(raw)); err != nil {
 		return nil, fmt.Errorf("create replica: %w", err)
 	}

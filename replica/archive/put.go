@@ -6,38 +6,109 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"tidemark/snapshot"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
+	"tidemark/wal/segment"
 )
 
-// body is bytes that can be read more than once: to put them, and to see
-// whether what is there already is the same.
-type body struct {
-	size int64
-	open func() (io.ReadSeekCloser, error)
+// Body is bytes that can be read more than once: to put them, and to see whether
+// what is there already is the same.
+type Body struct {
+	// Size is their number.
+	Size int64
+	// Open begins to read them.
+	Open func() (io.ReadCloser, error)
 }
 
-func bytesBody(b []byte) body {
-	return body{int64(len(b)), func() (io.ReadSeekCloser, error) { return nopCloser{bytes.NewReader(b)}, nil }}
+func bytesBody(b []byte) Body {
+	return Body{int64(len(b)), func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }}
 }
 
-type nopCloser struct{ io.ReadSeeker }
-
-func (nopCloser) Close() error { return nil }
-
-// PutSegment puts a sealed segment that lies in a file. It may be repeated:
-// that the same bytes are there already is success, so that an answer that got
-// lost does no harm. ErrFenced says that other bytes are.
-func (a *Archive) PutSegment(ctx context.Context, first state.TXID, path string) (size int64, err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return 0, fmt.Errorf("put segment: %w", err)
+// PutSegment puts a sealed segment. It may be repeated: that the same bytes are
+// there already is success, so that an answer that got lost does no harm.
+// ErrFenced says that another segment is, and whose.
+func (a *Archive) PutSegment(ctx context.Context, first state.TXID, b Body) error {
+	err := a.putOnce(ctx, SegmentKey(first), b)
+	if !errors.Is(err, ErrFenced) {
+		return err
 	}
-	b := body{info.Size(), func() (io.ReadSeekCloser, error) { return os.Open(path) }}
-	return b.size, a.putOnce(ctx, SegmentKey(first), b)
+	// Storage that is in trouble can give back less than it holds. Only a whole
+	// segment is somebody's.
+	theirs, who, rerr := a.inTheWay(ctx, first)
+	if rerr != nil {
+		return fmt.Errorf("put %s: it exists, and can't be read to see whose it is: %v", SegmentKey(first), rerr) //nolint:errorlint // not corrupt for good
+	}
+	ours, rerr := tail(b)
+	if rerr != nil {
+		return fmt.Errorf("put %s: %w", SegmentKey(first), rerr)
+	}
+	if bytes.Equal(ours, theirs) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", err, who)
+}
+
+// inTheWay reads the trailer of the segment that begins with a commit, which has
+// the checksum of all of it, and tells a person who put it there.
+func (a *Archive) inTheWay(ctx context.Context, first state.TXID) (trailer []byte, who string, err error) {
+	var s Segment
+	err = a.bucket.List(ctx, SegmentKey(first), "", func(o storage.Info) error {
+		s = Segment{First: first, Size: o.Size}
+		return nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	h, x, err := a.Index(ctx, s)
+	if err != nil {
+		return nil, "", err
+	}
+	trailer = make([]byte, segment.TrailerSize)
+	if _, err := NewObject(ctx, a.bucket, s.Key(), s.Size).ReadAt(trailer, s.Size-segment.TrailerSize); err != nil {
+		return nil, "", err
+	}
+	name := h.Writer
+	if name == "" {
+		name = "somebody"
+	}
+	return trailer, fmt.Sprintf("%s put TXID %v to %v there, from %s on", name, first, x.Trailer.Last, stamp(h.Time)), nil
+}
+
+// tail reads the last bytes of a body, where a segment has its trailer.
+func tail(b Body) ([]byte, error) {
+	r, err := b.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close() //nolint:errcheck // only read
+	if _, err := io.CopyN(io.Discard, r, max(b.Size-segment.TrailerSize, 0)); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}
+
+// CheckFence finds out whether the storage honours conditional writes, on which
+// the fence rests: it tries to put the replica's description once more, as it is.
+// ErrUnfenceable says that it does not.
+func (a *Archive) CheckFence(ctx context.Context) error {
+	b := bytesBody(a.raw)
+	body, err := b.Open()
+	if err != nil {
+		return err
+	}
+	err = a.bucket.Put(ctx, metaKey, body, storage.PutOptions{IfAbsent: true, Size: b.Size})
+	switch {
+	case errors.Is(err, storage.ErrExists):
+		return nil
+	case err == nil:
+		return fmt.Errorf("%w: it overwrote %s", ErrUnfenceable, metaKey)
+	case errors.Is(err, storage.ErrUnconditional):
+		return fmt.Errorf("%w: %w", ErrUnfenceable, err)
+	default:
+		return fmt.Errorf("look whether conditional writes are honoured: %w", err)
+	}
 }
 
 // PutSnapshot writes a full snapshot straight into the bucket. That it is there
@@ -86,12 +157,12 @@ func (a *Archive) sameSnapshot(ctx context.Context, key string, h snapshot.Heade
 var errPutEnded = errors.New("the upload has ended")
 
 // putOnce puts an object under a key that is written once.
-func (a *Archive) putOnce(ctx context.Context, key string, b body) error {
-	f, err := b.open()
+func (a *Archive) putOnce(ctx context.Context, key string, b Body) error {
+	f, err := b.Open()
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
-	err = a.bucket.Put(ctx, key, f, storage.PutOptions{IfAbsent: true, Size: b.size})
+	err = a.bucket.Put(ctx, key, f, storage.PutOptions{IfAbsent: true, Size: b.Size})
 	if err = errors.Join(err, f.Close()); !errors.Is(err, storage.ErrExists) {
 		if err != nil {
 			return fmt.Errorf("put %s: %w", key, err)
@@ -109,13 +180,13 @@ func (a *Archive) putOnce(ctx context.Context, key string, b body) error {
 }
 
 // same tells whether an object holds the body's bytes.
-func (a *Archive) same(ctx context.Context, key string, b body) (bool, error) {
+func (a *Archive) same(ctx context.Context, key string, b Body) (bool, error) {
 	theirs, err := a.bucket.Get(ctx, key, 0, -1)
 	if err != nil {
 		return false, err
 	}
 	defer theirs.Close() //nolint:errcheck // only read
-	ours, err := b.open()
+	ours, err := b.Open()
 	if err != nil {
 		return false, err
 	}

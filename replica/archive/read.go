@@ -122,6 +122,10 @@ func (a *Archive) ownsSnapshot(s Snapshot, h snapshot.Header) error {
 type Head struct {
 	// Last is the newest commit's TXID; 0: the archive holds no state yet.
 	Last state.TXID
+	// First and Sum identify the object that holds it: a segment's first TXID
+	// and checksum, or 0 and the time in a snapshot's header, in milliseconds.
+	First state.TXID
+	Sum   uint64
 	// Checksum and Pages are the state after it.
 	Checksum state.Checksum
 	Pages    uint32
@@ -137,7 +141,7 @@ func (a *Archive) Head(ctx context.Context) (Head, error) {
 			return Head{}, err
 		}
 		t := x.Trailer
-		return Head{Last: t.Last, Checksum: t.After, Pages: t.PagesAfter, Commit: Commit{TXID: t.Last, Time: t.Time}}, nil
+		return Head{Last: t.Last, First: a.Newest(), Sum: t.Sum(), Checksum: t.After, Pages: t.PagesAfter, Commit: Commit{TXID: t.Last, Time: t.Time}}, nil
 	}
 	s, ok := a.listing.newestSnapshot(^state.TXID(0))
 	if !ok {
@@ -148,7 +152,7 @@ func (a *Archive) Head(ctx context.Context) (Head, error) {
 		return Head{}, err
 	}
 	return Head{
-		Last: s.TXID, Checksum: r.Checksum(), Pages: r.Header().Pages,
+		Last: s.TXID, Sum: uint64(r.Header().Time), Checksum: r.Checksum(), Pages: r.Header().Pages,
 		Commit: snapshotCommit(r.Header(), s),
 	}, nil
 }
@@ -192,4 +196,37 @@ func (a *Archive) Table(ctx context.Context, at state.TXID, base *state.Table, t
 		at = x.Trailer.Last
 	}
 	return base, nil
+}
+
+// Newest is the first TXID of the newest segment, 0 without one.
+func (a *Archive) Newest() state.TXID {
+	segs := a.listing.Segments
+	if len(segs) == 0 {
+		return 0
+	}
+	return segs[len(segs)-1].First
+}
+
+// HoldsSegment tells whether the archive has this very segment: with this last
+// commit and this checksum.
+func (a *Archive) HoldsSegment(ctx context.Context, first, last state.TXID, sum uint64) (bool, error) {
+	for _, s := range a.listing.Segments {
+		if s.First == first {
+			_, x, err := a.Index(ctx, s)
+			return err == nil && x.Trailer.Last == last && x.Trailer.Sum() == sum, err
+		}
+	}
+	return false, nil
+}
+
+// HoldsSnapshot tells whether the archive has the full snapshot of a commit that
+// has this time in its header, in milliseconds.
+func (a *Archive) HoldsSnapshot(ctx context.Context, id state.TXID, time int64) (bool, error) {
+	for _, s := range a.listing.Snapshots {
+		if s.TXID == id && s.Base == 0 {
+			h, err := a.SnapshotHeader(ctx, s)
+			return err == nil && h.Time == time, err
+		}
+	}
+	return false, nil
 }

@@ -3,13 +3,14 @@ package local
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/gofrs/flock"
 
+	"tidemark/replica/disk"
 	"tidemark/snapshot/state"
 )
 
@@ -17,9 +18,11 @@ import (
 var ErrLocked = errors.New("another tidemark replicates this database")
 
 // Dir is an open state directory. It is not safe for concurrent use, except
-// that spooled files may be read and removed beside anything.
+// that spooled files may be read and removed, and SaveShipped called, beside
+// anything.
 type Dir struct {
 	path string
+	fs   disk.FS
 	lock *flock.Flock
 }
 
@@ -28,12 +31,13 @@ func DefaultPath(db string) string {
 	return filepath.Join(filepath.Dir(db), "."+filepath.Base(db)+"-tidemark")
 }
 
-// Open makes the directory if it must and locks it against other processes.
-func Open(path string) (*Dir, error) {
-	if err := os.MkdirAll(filepath.Join(path, "spool"), 0o700); err != nil {
+// Open makes the directory if it must and locks it against other processes. All
+// that it holds but the lock is read and written through fs.
+func Open(fs disk.FS, path string) (*Dir, error) {
+	if err := fs.MkdirAll(filepath.Join(path, "spool"), 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
-	d := &Dir{path: path, lock: flock.New(filepath.Join(path, "lock"))}
+	d := &Dir{path: path, fs: fs, lock: flock.New(filepath.Join(path, "lock"))}
 	ok, err := d.lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory: %w", err)
@@ -46,7 +50,7 @@ func Open(path string) (*Dir, error) {
 
 // Close gives up the lock. A directory in which nothing was ever saved goes.
 func (d *Dir) Close() error {
-	if _, err := os.Stat(d.file("state.json")); errors.Is(err, os.ErrNotExist) {
+	if !d.has("state.json") && !d.has("shipped.json") {
 		// Each of them stays if there is anything in it.
 		_ = os.Remove(d.file("spool"))
 		_ = os.Remove(d.file("lock"))
@@ -57,6 +61,15 @@ func (d *Dir) Close() error {
 	}
 	return nil
 }
+
+// has tells whether a file is there, and if in doubt that it is.
+func (d *Dir) has(name string) bool {
+	_, err := os.Stat(d.file(name))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// FS is the file system that the directory is on.
+func (d *Dir) FS() disk.FS { return d.fs }
 
 // Path is the directory's path.
 func (d *Dir) Path() string { return d.path }
@@ -74,14 +87,14 @@ const (
 )
 
 // replace writes a file under its name in one step.
-func (d *Dir) replace(name string, survive Durability, write func(*os.File) error) (err error) {
-	f, err := os.OpenFile(d.file(name)+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+func (d *Dir) replace(name string, survive Durability, write func(io.Writer) error) (err error) {
+	f, err := disk.Create(d.fs, d.file(name)+".tmp")
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
+			_ = d.fs.Remove(f.Name()) // if it stays, the next one overwrites it
 		}
 	}()
 	err = write(f)
@@ -91,22 +104,36 @@ func (d *Dir) replace(name string, survive Durability, write func(*os.File) erro
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), d.file(name)); err != nil || survive != Power {
+	if err := d.fs.Rename(f.Name(), d.file(name)); err != nil || survive != Power {
 		return err
 	}
-	return syncFolder(d.path)
+	return disk.SyncDir(d.fs, d.path)
 }
 
-// syncFolder makes a name durable. Windows has no such call and needs none.
-func syncFolder(path string) error {
-	if runtime.GOOS == "windows" {
+// read reads a file whole. That it is not there is ErrLost; that it can't be
+// read now is not.
+func (d *Dir) read(name string) ([]byte, error) {
+	b, err := disk.ReadFile(d.fs, d.file(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read local state: %w", err)
+	}
+	return b, nil
+}
+
+// Forget removes the remembered state, durably: what comes next begins with what
+// the archive holds.
+func (d *Dir) Forget() error {
+	err := d.fs.Remove(d.file("state.json"))
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return err
+	if err = errors.Join(err, disk.SyncDir(d.fs, d.path)); err != nil {
+		return fmt.Errorf("forget local state: %w", err)
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return nil
 }
 
 const (
@@ -132,7 +159,7 @@ func (d *Dir) spool(first state.TXID, suffix string) string {
 // Spooled lists the first TXIDs of the segments in the spool, sealed ones and
 // parts, in ascending order.
 func (d *Dir) Spooled() (sealed, parts []state.TXID, err error) {
-	entries, err := os.ReadDir(d.file("spool"))
+	entries, err := d.fs.ReadDir(d.file("spool"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list spool: %w", err)
 	}

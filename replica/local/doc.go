@@ -5,7 +5,7 @@
 //	.<name>-tidemark/
 //	    lock          held while a tidemark replicates the database
 //	    state.json    the last position that is safe: in storage or in the spool
-//	    shipped.json  the newest segment that is known to be in storage
+//	    shipped.json  the newest segment that is known to be in storage, and the one on its way there
 //	    sums          page sums of the state after one commit
 //	    spool/<first TXID, 16 hex>.seg    a sealed segment, to be uploaded
 //	    spool/<first TXID, 16 hex>.part   the segment that is being written

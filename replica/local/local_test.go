@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tidemark/replica/disk"
 	"tidemark/replica/local"
 	"tidemark/snapshot/state"
 	"tidemark/wal"
@@ -18,7 +19,7 @@ import (
 
 func open(t *testing.T) *local.Dir {
 	t.Helper()
-	d, err := local.Open(filepath.Join(t.TempDir(), "state"))
+	d, err := local.Open(disk.OS{}, filepath.Join(t.TempDir(), "state"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +42,7 @@ func sample() local.State {
 		Position: wal.Position{
 			Salts: wal.Salts{Salt1: 1<<32 - 1, Salt2: 7}, Frame: 12345, Sum: wal.Checksum{S0: 1, S1: 1 << 31},
 		},
+		File: local.Stamp{Size: 1 << 40, Modified: 1<<62 + 1},
 	}
 }
 
@@ -94,13 +96,17 @@ func TestShipped(t *testing.T) {
 	if _, err := d.LoadShipped(id); !errors.Is(err, local.ErrLost) {
 		t.Errorf("before: %v", err)
 	}
-	for _, want := range []local.Shipped{{First: 0, Last: 1}, {First: 2, Last: 900}, {First: 1<<63 + 1, Last: 1<<64 - 1}} {
+	for _, want := range []local.Shipped{
+		{Newest: local.Object{Last: 1, Sum: 1}},
+		{Newest: local.Object{First: 2, Last: 900, Sum: 7}, Next: local.Object{First: 901, Last: 1000, Sum: 1<<64 - 1}},
+		{Newest: local.Object{First: 1<<63 + 1, Last: 1<<64 - 1, Sum: 1 << 63}},
+	} {
 		want.Replica = id
 		if err := d.SaveShipped(want); err != nil {
 			t.Fatal(err)
 		}
 		got, err := d.LoadShipped(id)
-		if err != nil || got.Replica != want.Replica || got.First != want.First || got.Last != want.Last {
+		if err != nil || got != want {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}
 	}
@@ -143,7 +149,7 @@ func TestSums(t *testing.T) {
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	id := replicaID()
-	shipped := local.Shipped{Replica: id, First: 17, Last: 1234567890}
+	shipped := local.Shipped{Replica: id, Newest: local.Object{First: 17, Last: 1234567890, Sum: 5}}
 	sums := table(4096, 40)
 	for name, tc := range map[string]struct {
 		save  func(d *local.Dir) error
@@ -157,7 +163,7 @@ func TestDamage(t *testing.T) {
 			func(d *local.Dir) error { return d.SaveShipped(shipped) },
 			func(d *local.Dir) (bool, error) {
 				s, err := d.LoadShipped(id)
-				return s.Replica == id && s.First == shipped.First && s.Last == shipped.Last, err
+				return s == shipped, err
 			},
 		},
 		"sums": {
@@ -230,7 +236,7 @@ func TestUnfinished(t *testing.T) {
 	}
 	later := sample()
 	later.TXID++
-	if err := errors.Join(d.Save(later, local.Process), d.SaveShipped(local.Shipped{Last: 1}), d.SaveSums(replicaID(), 1, table(512, 0))); err != nil {
+	if err := errors.Join(d.Save(later, local.Process), d.SaveShipped(local.Shipped{Newest: local.Object{Last: 1}}), d.SaveSums(replicaID(), 1, table(512, 0))); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := d.Load(); err != nil || got != later {
@@ -255,7 +261,7 @@ func TestLock(t *testing.T) {
 	if filepath.Base(path) != ".app.db-tidemark" {
 		t.Errorf("path %s", path)
 	}
-	d, err := local.Open(path)
+	d, err := local.Open(disk.OS{}, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,14 +269,14 @@ func TestLock(t *testing.T) {
 		t.Errorf("path %s, want %s", d.Path(), path)
 	}
 	for range 2 {
-		if _, err := local.Open(path); !errors.Is(err, local.ErrLocked) {
+		if _, err := local.Open(disk.OS{}, path); !errors.Is(err, local.ErrLocked) {
 			t.Errorf("the second: %v", err)
 		}
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if d, err = local.Open(path); err != nil {
+	if d, err = local.Open(disk.OS{}, path); err != nil {
 		t.Fatal("after the first has closed: ", err)
 	}
 	if err := d.Close(); err != nil {
@@ -284,7 +290,7 @@ func TestNoPlace(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := local.Open(path); err == nil || errors.Is(err, local.ErrLocked) {
+	if _, err := local.Open(disk.OS{}, path); err == nil || errors.Is(err, local.ErrLocked) {
 		t.Errorf("in a file: %v", err)
 	}
 }

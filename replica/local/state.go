@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -31,6 +31,15 @@ type State struct {
 	// Position is the WAL's end of that commit, or, if the WAL restarted
 	// since, the new generation's start.
 	Position wal.Position
+	// File is what the database file looked like then. If it does not look so
+	// any more, somebody has written to it since.
+	File Stamp
+}
+
+// Stamp tells a file that was written to from one that was not.
+type Stamp struct {
+	// Size is in bytes, Modified in nanoseconds since 1970.
+	Size, Modified int64
 }
 
 // file is the stored form.
@@ -46,6 +55,8 @@ type file struct {
 	Frame    uint32    `json:"frame"`
 	Sum0     uint32    `json:"sum0"`
 	Sum1     uint32    `json:"sum1"`
+	Size     int64     `json:"file_size"`
+	Modified int64     `json:"file_modified,string"`
 	// Sum is the xxh64 of the file with this field 0: a torn file must not
 	// pass for an old one.
 	Sum uint64 `json:"sum,string"`
@@ -60,13 +71,14 @@ func (d *Dir) Save(s State, survive Durability) error {
 		Pages: s.Pages, Time: s.Time.UTC(),
 		Salt1: s.Position.Salts.Salt1, Salt2: s.Position.Salts.Salt2, Frame: s.Position.Frame,
 		Sum0: s.Position.Sum.S0, Sum1: s.Position.Sum.S1,
+		Size: s.File.Size, Modified: s.File.Modified,
 	}
 	f.Sum = f.hash()
 	b, err := json.Marshal(f)
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
-	err = d.replace("state.json", survive, func(w *os.File) error {
+	err = d.replace("state.json", survive, func(w io.Writer) error {
 		_, err := w.Write(append(b, '\n'))
 		return err
 	})
@@ -84,9 +96,9 @@ func (f file) hash() uint64 {
 
 // Load reads the remembered state. ErrLost says that there is none to be used.
 func (d *Dir) Load() (State, error) {
-	b, err := os.ReadFile(d.file("state.json"))
+	b, err := d.read("state.json")
 	if err != nil {
-		return State{}, fmt.Errorf("%w: %w", ErrLost, err)
+		return State{}, err
 	}
 	var f file
 	if err := json.Unmarshal(b, &f); err != nil {
@@ -103,59 +115,6 @@ func (d *Dir) Load() (State, error) {
 			Salts: wal.Salts{Salt1: f.Salt1, Salt2: f.Salt2}, Frame: f.Frame,
 			Sum: wal.Checksum{S0: f.Sum0, S1: f.Sum1},
 		},
+		File: Stamp{f.Size, f.Modified},
 	}, nil
-}
-
-// Shipped names the newest segment that is known to be in the archive, by its
-// first and last TXID. A replica of which only the first snapshot is there has
-// First 0 and the snapshot's TXID as Last.
-type Shipped struct {
-	Replica     segment.ReplicaID
-	First, Last state.TXID
-}
-
-// shippedFile is the stored form.
-type shippedFile struct {
-	Replica string `json:"replica"`
-	First   uint64 `json:"first"`
-	Last    uint64 `json:"last"`
-	// Sum is the xxh64 of the file with this field 0.
-	Sum uint64 `json:"sum,string"`
-}
-
-func (f shippedFile) hash() uint64 {
-	f.Sum = 0
-	b, _ := json.Marshal(f) // numbers and a string: it can't fail
-	return xxhash.Sum64(b)
-}
-
-// SaveShipped remembers, durably, what is in the archive.
-func (d *Dir) SaveShipped(s Shipped) error {
-	f := shippedFile{Replica: s.Replica.String(), First: uint64(s.First), Last: uint64(s.Last)}
-	f.Sum = f.hash()
-	b, err := json.Marshal(f)
-	if err == nil {
-		err = d.replace("shipped.json", Power, func(w *os.File) error {
-			_, err := w.Write(append(b, '\n'))
-			return err
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("save what is shipped: %w", err)
-	}
-	return nil
-}
-
-// LoadShipped reads what is in the archive of a replica. ErrLost says that it is
-// not known.
-func (d *Dir) LoadShipped(id segment.ReplicaID) (Shipped, error) {
-	b, err := os.ReadFile(d.file("shipped.json"))
-	if err != nil {
-		return Shipped{}, fmt.Errorf("%w: %w", ErrLost, err)
-	}
-	var f shippedFile
-	if err := json.Unmarshal(b, &f); err != nil || f.hash() != f.Sum || f.Replica != id.String() {
-		return Shipped{}, fmt.Errorf("%w: shipped.json is damaged or another replica's", ErrLost)
-	}
-	return Shipped{Replica: id, First: state.TXID(f.First), Last: state.TXID(f.Last)}, nil
 }

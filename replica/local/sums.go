@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -26,7 +25,7 @@ const (
 
 // SaveSums remembers the page sums of the state after a commit, durably.
 func (d *Dir) SaveSums(id segment.ReplicaID, tx state.TXID, t *state.Table) error {
-	err := d.replace("sums", Power, func(w *os.File) error {
+	err := d.replace("sums", Power, func(w io.Writer) error {
 		hash := xxhash.New()
 		out := io.MultiWriter(w, hash)
 		be := binary.BigEndian
@@ -56,9 +55,9 @@ func (d *Dir) SaveSums(id segment.ReplicaID, tx state.TXID, t *state.Table) erro
 // LoadSums reads the remembered page sums and the commit after which they were
 // taken. ErrLost says that there are none to be used for the replica.
 func (d *Dir) LoadSums(id segment.ReplicaID) (state.TXID, *state.Table, error) {
-	b, err := os.ReadFile(d.file("sums"))
+	b, err := d.read("sums")
 	if err != nil {
-		return 0, nil, fmt.Errorf("%w: %w", ErrLost, err)
+		return 0, nil, err
 	}
 	be := binary.BigEndian
 	if len(b) < sumsHeader+8 || string(b[:8]) != sumsMagic || !bytes.Equal(b[8:24], id[:]) ||

@@ -146,7 +146,7 @@ func (h *history) segment() { h.t.Helper(); h.segmentUpTo(h.last()) }
 func (h *history) segmentUpTo(last state.TXID) {
 	h.t.Helper()
 	first := h.stored + 1
-	if _, err := h.arch.PutSegment(h.t.Context(), first, h.file(first, last)); err != nil {
+	if err := h.arch.PutSegment(h.t.Context(), first, fileBody(h.file(first, last))); err != nil {
 		h.t.Fatal(err)
 	}
 	h.stored = last
@@ -312,4 +312,13 @@ func assertFiles(t *testing.T, dir string, want ...string) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
+}
+
+// fileBody gives a file's bytes, to be put.
+func fileBody(path string) archive.Body {
+	var size int64
+	if info, err := os.Stat(path); err == nil {
+		size = info.Size()
+	}
+	return archive.Body{Size: size, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
 }

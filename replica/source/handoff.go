@@ -32,12 +32,16 @@ type HandOffResult struct {
 
 // Drainer reads the WAL on behalf of a hand-off.
 type Drainer interface {
-	// Read reads every commit that the WAL holds, or at least some.
-	Read() error
-	// Secure reads every commit that the WAL holds, and makes sure that a
-	// killed process loses none of them. It runs under the write lock. frames
-	// is the number of frames read of this generation. ErrBusy has it called
-	// again.
+	// Read reads every commit that the WAL holds, or at least some, and tells
+	// how many.
+	Read() (commits int, err error)
+	// Keep reads every commit that the WAL holds when it is called, and makes
+	// sure that a killed process loses none of them. Writers may go on beside
+	// it. After an error the hand-off is given up.
+	Keep() error
+	// Secure is Keep under the write lock: nothing can come after what it has
+	// read. frames is the number of frames read of this generation. ErrBusy has
+	// it called again.
 	Secure() (frames uint32, err error)
 }
 
@@ -46,16 +50,20 @@ type Drainer interface {
 // between, under the write lock.
 func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) {
 	var res HandOffResult
+	if err := d.untouched(ctx); err != nil {
+		return res, err
+	}
 	for range maxRounds {
 		// The new pin marks the WAL's end, up to which a checkpoint may then
-		// copy. For a moment there are two pins, never none.
-		if err := d.pin(ctx); err != nil {
+		// copy.
+		if err := d.exchange(ctx, drain); err != nil {
 			return res, err
 		}
-		_, done, err := d.checkpointPatiently(ctx, freePatience)
+		done, err := d.checkpointYielding(ctx, drain)
 		if err != nil {
 			return res, err
 		}
+		d.note(ctx)
 		if locked, err := d.lockReading(ctx, drain); err != nil || !locked {
 			res.Why = "the write lock was not free for long enough"
 			return res, err
@@ -72,18 +80,70 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 	return res, nil
 }
 
+// Yield lets a checkpoint of the application's pass that waits for the pin, if
+// there is one, and tells whether there was.
+//
+// Such a checkpoint (FULL, RESTART, TRUNCATE) holds the write lock and waits, for
+// its whole busy timeout and with every writer behind it: for a pin in slot 0
+// before it copies, and for one in any other slot before it restarts the WAL. An
+// exchange takes the pin from the one to the other: while the WAL is not copied,
+// the new pin takes a slot with a mark; when it is, slot 0. So the checkpoint
+// passes after a few calls, and never is the WAL without a pin.
+//
+// Without one, the WAL may be checkpointed as far as the pin allows.
+func (d *DB) Yield(ctx context.Context, drain Drainer) (bool, error) {
+	if err := d.untouched(ctx); err != nil {
+		return false, err
+	}
+	_, done, err := d.checkpoint(ctx)
+	if err != nil {
+		return false, err
+	}
+	if done >= 0 {
+		d.note(ctx)
+		return false, nil
+	}
+	return true, d.exchange(ctx, drain)
+}
+
+// checkpointYielding checkpoints, and waits and yields while the application is
+// at it itself.
+func (d *DB) checkpointYielding(ctx context.Context, drain Drainer) (done int, err error) {
+	deadline, next := time.Now().Add(freePatience), time.Now().Add(yieldAfter)
+	for {
+		_, done, err = d.checkpoint(ctx)
+		if err != nil || done >= 0 || time.Now().After(deadline) {
+			return done, err
+		}
+		if time.Now().After(next) {
+			if err := d.exchange(ctx, drain); err != nil {
+				return 0, err
+			}
+			next = time.Now().Add(yieldAfter)
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return 0, err
+		}
+	}
+}
+
 // lockReading takes the write lock, and reads the WAL before every few attempts:
-// so commits are seen in time, and little is left to read under the lock.
+// so commits are seen in time, and little is left to read under the lock. If
+// there are none, the lock may be taken by a checkpoint that waits for the pin.
 func (d *DB) lockReading(ctx context.Context, drain Drainer) (locked bool, err error) {
 	start := time.Now()
 	for wait := time.Duration(0); time.Since(start) < lockPatience; wait = min(wait+pause, lockTurn) {
-		if err := drain.Read(); err != nil {
+		n, err := drain.Read()
+		if err == nil && n == 0 && wait > 0 {
+			err = d.exchange(ctx, drain)
+		}
+		if err != nil {
 			return false, err
 		}
 		if err := sleep(ctx, wait); err != nil { // a transaction that stays open
 			return false, err
 		}
-		err := d.lock(ctx, lockTurn)
+		err = d.lock(ctx, lockTurn)
 		if err == nil || !errors.Is(err, ErrBusy) {
 			return err == nil, err
 		}
@@ -108,12 +168,13 @@ func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *Ha
 	// Without a pin nothing can happen to the WAL either: to restart or to
 	// truncate it takes the write lock, which is ours.
 	d.unpin(ctx)
-	total, done, err := d.checkpointPatiently(ctx, lockedPatience)
+	total, done, err := d.checkpointPatiently(ctx)
 	// Nothing, the end of ctx included, may leave the WAL without a pin.
 	if pinErr := d.pin(context.WithoutCancel(ctx)); pinErr != nil {
 		return false, errors.Join(err, fmt.Errorf("the pin is lost: %w", pinErr))
 	}
 	res.Complete = err == nil && total == done
+	d.note(context.WithoutCancel(ctx))
 	switch {
 	case res.Complete:
 	case done < 0:
@@ -124,10 +185,10 @@ func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *Ha
 	return false, err
 }
 
-// checkpointPatiently checkpoints. The application can be at it itself, after a
-// commit, and the two exclude each other.
-func (d *DB) checkpointPatiently(ctx context.Context, patience time.Duration) (frames, done int, err error) {
-	deadline := time.Now().Add(patience)
+// checkpointPatiently checkpoints under the write lock. The application can be at
+// it itself, after a commit, and the two exclude each other.
+func (d *DB) checkpointPatiently(ctx context.Context) (frames, done int, err error) {
+	deadline := time.Now().Add(lockedPatience)
 	for {
 		frames, done, err = d.checkpoint(ctx)
 		if err != nil || done >= 0 || time.Now().After(deadline) {

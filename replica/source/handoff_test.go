@@ -70,7 +70,7 @@ func TestHandOffUnderLoad(t *testing.T) {
 			w := write(t, app.DB)
 			for f.restarts < 5 {
 				for before := f.commits; f.commits < before+20; {
-					if err := f.Read(); err != nil {
+					if _, err := f.Read(); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -84,7 +84,7 @@ func TestHandOffUnderLoad(t *testing.T) {
 				// A writer that had begun to read under the lock goes on with
 				// the old WAL.
 				for res.Complete && f.position() == f.sealed {
-					if err := f.Read(); err != nil {
+					if _, err := f.Read(); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -303,7 +303,10 @@ type failing struct {
 	read, secured func() error
 }
 
-func (f *failing) Read() error { return errors.Join(f.Drainer.Read(), f.read()) }
+func (f *failing) Read() (int, error) {
+	n, err := f.Drainer.Read()
+	return n, errors.Join(err, f.read())
+}
 
 func (f *failing) Secure() (uint32, error) {
 	n, err := f.Drainer.Secure()

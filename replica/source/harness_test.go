@@ -230,12 +230,13 @@ func (f *follower) position() wal.Position {
 	return f.reader.Position()
 }
 
-func (f *follower) Read() error {
+func (f *follower) Read() (int, error) {
+	before := f.commits
 	err := f.read()
 	if errors.Is(err, source.ErrBusy) {
-		return nil
+		err = nil
 	}
-	return err
+	return f.commits - before, err
 }
 
 func (f *follower) read() error {
@@ -291,6 +292,14 @@ func (f *follower) apply(c wal.Commit) error {
 	return nil
 }
 
+func (f *follower) Keep() error {
+	if err := f.read(); err != nil {
+		return err
+	}
+	f.sealed = f.position()
+	return nil
+}
+
 func (f *follower) Secure() (uint32, error) {
 	if err := f.read(); err != nil {
 		return 0, err
@@ -302,7 +311,7 @@ func (f *follower) Secure() (uint32, error) {
 // mustRead reads and expects the number of commits so far.
 func (f *follower) mustRead(commits int) {
 	f.t.Helper()
-	if err := f.Read(); err != nil {
+	if _, err := f.Read(); err != nil {
 		f.t.Fatal(err)
 	}
 	if f.commits != commits {

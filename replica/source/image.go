@@ -25,12 +25,6 @@ type Image struct {
 	frames  map[wal.PageNo]uint32
 }
 
-// WithoutWAL gives the first pages of the database file as it is, whatever the
-// WAL holds. It is not frozen: a checkpoint can change it.
-func (m *Image) WithoutWAL(pages uint32) *Image {
-	return &Image{db: m.db, wal: m.wal, header: m.header, size: m.size, pages: pages}
-}
-
 // Complete reports, as ErrDamaged, that neither the file nor the WAL holds the
 // database's last page: it was cut off.
 func (m *Image) Complete(fileSize int64) error {

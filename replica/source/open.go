@@ -16,6 +16,8 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"tidemark/replica/disk"
+	"tidemark/replica/source/netfs"
 	"tidemark/wal"
 )
 
@@ -32,6 +34,12 @@ var (
 	// ErrReplaced says that the path no longer leads to the file that was
 	// opened.
 	ErrReplaced = errors.New("the database file was replaced or deleted")
+	// ErrTouched says that the database file has changed, and no checkpoint has
+	// changed it.
+	ErrTouched = errors.New("the database file has changed without SQLite")
+	// ErrNetworkFS says, with ErrRefused, that other machines may have the file
+	// open, too.
+	ErrNetworkFS = errors.New("on a network file system")
 )
 
 // Options are the choices of Open.
@@ -39,7 +47,16 @@ type Options struct {
 	// KeepJournalMode refuses a database in a rollback-journal mode. Without
 	// it, EnsureWAL switches such a database to WAL and logs that.
 	KeepJournalMode bool
-	// Logger is told of that. It must not be nil.
+	// AllowNetworkFS follows a database on a network file system, too, and logs
+	// a warning.
+	AllowNetworkFS bool
+	// FileSystem finds the kind of network file system that an absolute path
+	// lies on; nil is [netfs.Of]. It is for tests on machines that have none.
+	FileSystem func(path string) (netfs.Kind, error)
+	// FS is where the WAL is read from; nil is [disk.OS].
+	FS disk.FS
+	// Logger is told of what Open and EnsureWAL do on their own. It must not be
+	// nil.
 	Logger *slog.Logger
 }
 
@@ -47,15 +64,19 @@ type Options struct {
 // use, except that [Image] readers run beside anything but Close.
 type DB struct {
 	path     string
+	given    string // the path as it was given: links may lead elsewhere later
 	log      *slog.Logger
 	keepMode bool
+	fs       disk.FS
 	file     *os.File // the one descriptor, see the package comment
-	wal      *os.File
+	wal      disk.File
 	db       *sql.DB
 
 	// Two connections take turns to hold the pin.
 	pins   [2]*sql.Conn
 	pinned int // index of the one that holds it, -1: none
+	// seen is what the file looked like last, nil if that is not known.
+	seen   *sight
 	ckpt   *sql.Conn
 	writer *sql.Conn
 
@@ -73,20 +94,26 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if target, err = filepath.Abs(target); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	d := &DB{path: target, log: opts.Logger, keepMode: opts.KeepJournalMode, pinned: -1}
-	if err := d.open(ctx); err != nil {
+	d := &DB{path: target, given: path, log: opts.Logger, fs: opts.FS, keepMode: opts.KeepJournalMode, pinned: -1}
+	if d.fs == nil {
+		d.fs = disk.OS{}
+	}
+	if err := d.open(ctx, opts); err != nil {
 		return nil, errors.Join(err, d.Close(ctx))
 	}
 	return d, nil
 }
 
-func (d *DB) open(ctx context.Context) error {
+func (d *DB) open(ctx context.Context, opts Options) error {
 	info, err := os.Stat(d.path)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%w: %s is not a regular file", ErrRefused, d.path)
+	}
+	if err := d.checkFileSystem(opts); err != nil {
+		return err
 	}
 	// Never written to, but SQLite gives -wal and -shm the database's mode:
 	// where one can't write, one would leave files that others can't either.
@@ -108,6 +135,41 @@ func (d *DB) open(ctx context.Context) error {
 	}
 	d.pageSize = wal.PageSize(size)
 	return nil
+}
+
+// checkFileSystem refuses a database on a network file system, or warns of it.
+func (d *DB) checkFileSystem(opts Options) error {
+	kind, err := networkKind(d.path, opts.FileSystem)
+	switch {
+	case err != nil && !opts.AllowNetworkFS:
+		return err
+	case kind == netfs.Local:
+		return nil
+	case opts.AllowNetworkFS:
+		d.log.Warn("the database is on a network file system: it can be relied on only as long as no other machine opens it",
+			slog.String("kind", string(kind)))
+		return nil
+	}
+	return fmt.Errorf("%w: %s is %w (%s), where SQLite's locks and shared memory don't work across machines: on an SMB share, two sessions of records were lost to a WAL that a Ctrl-C had left malformed", ErrRefused, d.path, ErrNetworkFS, kind)
+}
+
+// networkKind gives the kind of network file system that a database lies on, or
+// netfs.Local. The folder counts as the file does, since the WAL and the -shm file
+// are there: a container may have a file mounted from elsewhere.
+func networkKind(path string, find func(string) (netfs.Kind, error)) (netfs.Kind, error) {
+	if find == nil {
+		find = netfs.Of
+	}
+	for _, p := range []string{path, filepath.Dir(path)} {
+		kind, err := find(p)
+		if err != nil {
+			return netfs.Local, fmt.Errorf("find the file system of %s: %w", p, err)
+		}
+		if kind != netfs.Local {
+			return kind, nil
+		}
+	}
+	return netfs.Local, nil
 }
 
 // checkHeader looks at the first bytes of the file (fileformat2, section 1.3)
@@ -228,24 +290,6 @@ func (d *DB) explain(err error) error {
 	}
 }
 
-// Check reports, as ErrReplaced, that another file has taken the database's place
-// or that it is gone. What is being followed then is a file that nobody else can
-// find.
-func (d *DB) Check() error {
-	ours, err := d.file.Stat()
-	if err != nil {
-		return fmt.Errorf("look at %s: %w", d.path, err)
-	}
-	now, err := os.Stat(d.path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("look at %s: %w", d.path, err)
-	}
-	if err != nil || !os.SameFile(ours, now) {
-		return fmt.Errorf("%w while it was being followed: %s; what was read of the old one is shipped; start again to follow the new one", ErrReplaced, d.path)
-	}
-	return nil
-}
-
 // Path is the database's path, absolute and with symbolic links resolved.
 func (d *DB) Path() string { return d.path }
 
@@ -267,10 +311,11 @@ func (d *DB) Close(ctx context.Context) error {
 	if d.db != nil {
 		errs = append(errs, d.db.Close())
 	}
-	for _, f := range []*os.File{d.wal, d.file} {
-		if f != nil {
-			errs = append(errs, f.Close())
-		}
+	if d.wal != nil {
+		errs = append(errs, d.wal.Close())
+	}
+	if d.file != nil {
+		errs = append(errs, d.file.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close %s: %w", d.path, err)

@@ -1,9 +1,11 @@
 package source_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tidemark/replica/source"
+	"tidemark/replica/source/netfs"
 	"tidemark/wal"
 )
 
@@ -114,6 +117,92 @@ func TestRefusedPlaces(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"link"}, names(t, dir)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+// mounted answers for a file system that is of the kind "cifs" at one path, and
+// local elsewhere.
+func mounted(at string) func(string) (netfs.Kind, error) {
+	return func(path string) (netfs.Kind, error) {
+		if path == at {
+			return "cifs", nil
+		}
+		return netfs.Local, nil
+	}
+}
+
+// A database on a network file system is refused before anything is opened, and
+// followed, with one warning, if the user says that it may be. Its folder is as
+// bad as the file itself, and what a symbolic link leads to counts.
+func TestNetworkFileSystem(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "app.db")
+	app := connect(t, path)
+	app.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
+	if err := app.Close(); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	for name, find := range map[string]func(string) (netfs.Kind, error){
+		"file":   mounted(path),
+		"folder": mounted(filepath.Dir(path)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opts := options()
+			opts.FileSystem = find
+			for _, p := range []string{path, link} {
+				d, err := source.Open(t.Context(), p, opts)
+				if d != nil || !errors.Is(err, source.ErrRefused) || !errors.Is(err, source.ErrNetworkFS) {
+					t.Fatalf("got %v", err)
+				}
+				for _, says := range []string{path + " is on a network file system (cifs)", "locks and shared memory don't work across machines"} {
+					if !strings.Contains(err.Error(), says) {
+						t.Errorf("%q does not say %q", err, says)
+					}
+				}
+			}
+			assertAlone(t, path)
+
+			var log bytes.Buffer
+			opts.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			opts.AllowNetworkFS = true
+			d, err := source.Open(t.Context(), path, opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=WARN") || !strings.Contains(got, "kind=cifs") {
+				t.Errorf("the log is\n%s", got)
+			}
+		})
+	}
+}
+
+// Where the file system can't be told, it is not taken to be a local one, unless
+// the answer does not matter.
+func TestUnknownFileSystem(t *testing.T) {
+	t.Parallel()
+	path, _ := database(t)
+	opts := options()
+	opts.FileSystem = func(path string) (netfs.Kind, error) {
+		return netfs.Local, &fs.PathError{Op: "statfs", Path: path, Err: fs.ErrPermission}
+	}
+	if _, err := source.Open(t.Context(), path, opts); !errors.Is(err, fs.ErrPermission) || errors.Is(err, source.ErrRefused) {
+		t.Errorf("got %v", err)
+	}
+	opts.AllowNetworkFS = true
+	d, err := source.Open(t.Context(), path, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -6,35 +6,64 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
+	"tidemark/replica/disk"
 	"tidemark/wal"
 )
 
 // pin opens a read transaction on the connection that holds none, and then
 // ends the one before it.
 func (d *DB) pin(ctx context.Context) error {
-	next := 0
+	next, err := d.secondPin(ctx)
+	if err != nil {
+		return err
+	}
+	d.unpin(ctx)
+	d.pinned = next
+	return nil
+}
+
+// exchange takes a new pin, has everything up to it read and secured, and ends
+// the one before it. For that it needs no lock: whatever was committed before the
+// new pin is readable as long as the old one is held, and what comes after it as
+// long as the new one is.
+//
+// So it can be done while somebody's checkpoint waits for the pin, and lets that
+// go on: see Yield.
+func (d *DB) exchange(ctx context.Context, drain Drainer) error {
+	next, err := d.secondPin(ctx)
+	if err != nil {
+		return err
+	}
+	if err := drain.Keep(); err != nil {
+		rollback(ctx, d.pins[next])
+		return err
+	}
+	d.unpin(ctx)
+	d.pinned = next
+	return nil
+}
+
+// secondPin opens a read transaction on the connection that holds none.
+func (d *DB) secondPin(ctx context.Context) (next int, err error) {
 	if d.pinned == 0 {
 		next = 1
 	}
 	c := d.pins[next]
 	if _, err := c.ExecContext(context.WithoutCancel(ctx), "BEGIN"); err != nil {
-		return fmt.Errorf("pin %s: %w", d.path, err)
+		return 0, fmt.Errorf("pin %s: %w", d.path, err)
 	}
 	// Any read opens the transaction. This one needs no schema.
-	err := retryBusy(ctx, openPatience, func() error {
+	err = retryBusy(ctx, openPatience, func() error {
 		var v int64
 		return c.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&v)
 	})
 	if err != nil {
 		rollback(ctx, c)
-		return fmt.Errorf("pin %s: %w", d.path, err)
+		return 0, fmt.Errorf("pin %s: %w", d.path, err)
 	}
-	d.unpin(ctx)
-	d.pinned = next
-	return nil
+	return next, nil
 }
 
 // unpin ends the pin, if there is one.
@@ -158,7 +187,7 @@ func (d *DB) Attach(ctx context.Context, known wal.Position, resume func(wal.Hea
 		return nil, d.explain(fmt.Errorf("attach to %s: %w", d.path, err))
 	}
 	if d.wal == nil {
-		f, err := os.Open(d.path + "-wal")
+		f, err := disk.Open(d.fs, d.path+"-wal")
 		if err != nil {
 			return nil, fmt.Errorf("open WAL: %w", err)
 		}
@@ -208,6 +237,7 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 	if err := image.Complete(info.Size()); err != nil {
 		return nil, fmt.Errorf("%s: %w", d.path, err)
 	}
+	d.note(ctx)
 	resumed := s.continues && s.end().Frame-s.known.Frame <= resumeFrames
 	if resumed {
 		if err := resume(s.header); err != nil {

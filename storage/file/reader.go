@@ -43,6 +43,9 @@ func newReader(f *os.File, key string, off, n int64) (*reader, error) {
 	return &reader{file: f, key: key, left: n}, nil
 }
 
+// errShort says that a file has got shorter than it was when it was opened.
+var errShort = errors.New("the file was cut short")
+
 // Read implements io.Reader. A file that somebody has cut short fails.
 func (r *reader) Read(p []byte) (int, error) {
 	if r.left == 0 {
@@ -57,7 +60,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.file.Read(p)
 	r.left -= int64(n)
 	if errors.Is(err, io.EOF) && r.left > 0 {
-		err = io.ErrUnexpectedEOF
+		return n, fmt.Errorf("get %s: %w", r.key, errShort)
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return n, fmt.Errorf("get %s: %w", r.key, err)

@@ -1,11 +1,15 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -31,6 +35,9 @@ const (
 	codePrecondition = "PreconditionFailed"
 	codeConflict     = "ConditionalRequestConflict"
 	codeRange        = "InvalidRange"
+	codeNoSuchUpload = "NoSuchUpload"
+	codeUnknown      = "NotImplemented" // Of a header that asks for too much.
+	codeArgument     = "InvalidArgument"
 
 	statusTooMany      = http.StatusTooManyRequests
 	statusRange        = http.StatusRequestedRangeNotSatisfiable
@@ -117,7 +124,42 @@ func explain(err error) (detail string, kind error) {
 	if errors.As(err, &send) {
 		return sendDetail(send), storage.ErrUnreachable
 	}
+	if cause := brokeOff(err); cause != nil {
+		return "the reply broke off: " + cause.Error(), storage.ErrUnreachable
+	}
+	var garbled *smithy.DeserializationError
+	if errors.As(err, &garbled) {
+		return "the reply is damaged: " + root(err).Error(), nil
+	}
 	return err.Error(), nil
+}
+
+// brokeOff returns how a connection failed while a reply was read, or nil if it
+// did not.
+func brokeOff(err error) error {
+	var network net.Error
+	if errors.As(err, &network) {
+		return network
+	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// unconditional marks the error of a conditional request if it says that the
+// service knows no conditions: 501, or a 400 that complains of the header.
+func unconditional(err error, opts storage.PutOptions) error {
+	var api smithy.APIError
+	if !opts.IfAbsent || !errors.As(err, &api) {
+		return err
+	}
+	// There is one code for all arguments; only the message says which.
+	argument := api.ErrorCode() == codeArgument && strings.Contains(strings.ToLower(api.ErrorMessage()), "if-none-match")
+	if argument || api.ErrorCode() == codeUnknown || statusOf(err) == http.StatusNotImplemented {
+		return &localError{kind: storage.ErrUnconditional, text: describe(api, statusOf(err), nil), hidden: err}
+	}
+	return err
 }
 
 // askedMachine reports whether the credentials' provider ended at the service
@@ -202,8 +244,9 @@ type localError struct {
 	// kind is an error of package storage or nil.
 	kind error
 	text string
-	// cause is what text is about, or nil.
-	cause error
+	// cause is what text is about, or nil; hidden is a cause that text tells
+	// already.
+	cause, hidden error
 }
 
 // Error implements error.
@@ -215,7 +258,7 @@ func (e *localError) Error() string {
 }
 
 // Unwrap returns the cause.
-func (e *localError) Unwrap() error { return e.cause }
+func (e *localError) Unwrap() error { return cmp.Or(e.cause, e.hidden) }
 
 // isCode reports whether the service replied with an error code.
 func isCode(err error, code string) bool {

@@ -4,65 +4,21 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
-
 	"tidemark/storage/s3"
+	"tidemark/storage/storagetest/s3fake"
 )
 
-// fake is an S3 service in this process with one bucket, "bucket".
-type fake struct {
-	http.Handler
-	backend *s3mem.Backend
-	// mu makes the condition of CompleteMultipartUpload, which gofakes3 does
-	// not know, atomic with everything that creates an object.
-	mu sync.Mutex
-}
-
-func newFake(t *testing.T) *fake {
+func newFake(t *testing.T) *s3fake.Service {
 	t.Helper()
-	backend := s3mem.New()
-	if err := backend.CreateBucket("bucket"); err != nil {
-		t.Fatal(err)
-	}
-	server := gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
-	return &fake{Handler: server, backend: backend}
-}
-
-// ServeHTTP implements http.Handler.
-func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	creates := r.Method == http.MethodPost && query.Has("uploadId") || r.Method == http.MethodPut && !query.Has("uploadId")
-	if creates {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-	}
-	if creates && r.Header.Get("If-None-Match") == "*" && f.exists(r.URL) {
-		writeError(w, http.StatusPreconditionFailed, "PreconditionFailed")
-		return
-	}
-	f.Handler.ServeHTTP(w, r)
-}
-
-func (f *fake) exists(u *url.URL) bool {
-	bucket, key, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	object, err := f.backend.HeadObject(bucket, key)
-	return err == nil && object != nil
+	return s3fake.New(t)
 }
 
 // writeError answers as S3 does.
-func writeError(w http.ResponseWriter, status int, code string) {
-	w.Header().Set("Content-Type", "application/xml")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(`<?xml version="1.0" encoding="UTF-8"?><Error><Code>` + code +
-		`</Code><Message>Said by the test.</Message><RequestId>1</RequestId></Error>`))
-}
+func writeError(w http.ResponseWriter, status int, code string) { s3fake.WriteError(w, status, code) }
 
 // serve starts a server for a test and returns its URL.
 func serve(t *testing.T, h http.Handler) string {

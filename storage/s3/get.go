@@ -54,8 +54,18 @@ func (b *Bucket) get(ctx context.Context, key string, off, n int64) (io.ReadClos
 			}
 			return b.retry.sleep(ctx, failures)
 		},
-		fail: func(err error) error { return b.fail(ctx, "get", key, err) },
+		fail: func(err error) error { return b.fail(ctx, "get", key, noEnd(err)) },
 	}, nil
+}
+
+// noEnd hides from errors.Is that a connection has ended, which is not what
+// io.EOF and io.ErrUnexpectedEOF mean to the reader of an object.
+func noEnd(err error) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	detail, kind := explain(err)
+	return &localError{kind: kind, text: detail}
 }
 
 // pastEnd answers a range that the service refuses because it begins at or
@@ -85,7 +95,7 @@ type piece struct {
 // at least one byte, for there are no empty ranges. With an etag the object
 // must still be that one.
 func (b *Bucket) open(ctx context.Context, key string, off, n int64, etag *string) (piece, error) {
-	rng := formatRange(off, n)
+	rng := b.formatRange(off, n)
 	out, err := b.client.GetObject(ctx, &awss3.GetObjectInput{
 		Bucket:  &b.name,
 		Key:     b.path(key),
@@ -111,11 +121,14 @@ func (b *Bucket) open(ctx context.Context, key string, off, n int64, etag *strin
 // object's end, which spares services sums that overflow.
 const maxObject = 1 << 50
 
-// formatRange returns the value of a Range header, or nil for the whole.
-func formatRange(off, n int64) *string {
+// formatRange returns the value of a Range header, or nil for the whole of an
+// object whose checksum the SDK compares. Without a checksum the whole is asked
+// for as a range too, since the reply to one names the object's size: that shows
+// if something on the way has cut the object short and made the length fit.
+func (b *Bucket) formatRange(off, n int64) *string {
 	toEnd := n < 0 || n >= maxObject
 	switch {
-	case toEnd && off == 0:
+	case toEnd && off == 0 && b.client.Options().ResponseChecksumValidation == aws.ResponseChecksumValidationWhenSupported:
 		return nil
 	case toEnd:
 		return aws.String(fmt.Sprintf("bytes=%d-", off))
@@ -131,7 +144,10 @@ func checkRange(out *awss3.GetObjectOutput, rng *string, off, n int64) error {
 		return &localError{text: "the service does not say how long its reply is"}
 	}
 	if out.ContentRange == nil {
-		if rng != nil && off > 0 {
+		switch {
+		case aws.ToString(out.ETag) == "":
+			return &localError{text: "the reply is not an object"} // but an error, or a portal's page
+		case rng != nil && off > 0:
 			return &localError{text: "the service does not know ranges"}
 		}
 		return nil

@@ -30,6 +30,11 @@ func (b *Bucket) List(ctx context.Context, prefix, after string, fn func(storage
 		if err != nil {
 			return b.fail(ctx, "list", prefix, err)
 		}
+		if page.IsTruncated == nil {
+			// Each page says whether it is the last. The SDK takes any other
+			// document, or none at all, for a page without objects.
+			return b.fail(ctx, "list", prefix, &localError{text: "the reply is not a listing"})
+		}
 		for _, object := range page.Contents {
 			key, ours := strings.CutPrefix(aws.ToString(object.Key), b.prefix)
 			if !ours || !storage.ValidKey(key) {

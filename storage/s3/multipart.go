@@ -19,6 +19,10 @@ import (
 // when the Put's own context has ended.
 const abortTimeout = 15 * time.Second
 
+// abortPatience bounds it once the Put is told to stop: who stops does not want
+// to wait for a service that may not answer.
+const abortPatience = time.Second
+
 // upload is one multipart upload.
 type upload struct {
 	bucket *Bucket
@@ -38,6 +42,9 @@ func (b *Bucket) putParts(ctx context.Context, key string, first []byte, source 
 	}, b.perCall...)
 	if err != nil {
 		return err
+	}
+	if aws.ToString(out.UploadId) == "" {
+		return &localError{text: "the reply is not that of a service that has begun an upload"}
 	}
 	u := &upload{bucket: b, key: key, id: out.UploadId, plan: plan}
 	err = u.send(ctx, first, source)
@@ -114,6 +121,9 @@ func (u *upload) sendPart(ctx context.Context, part []byte, done *types.Complete
 	if err != nil {
 		return err
 	}
+	if err := confirmed(out.ETag); err != nil {
+		return err
+	}
 	done.ETag = out.ETag
 	// Where checksums are in use, completing must repeat them.
 	done.ChecksumCRC32, done.ChecksumCRC32C, done.ChecksumCRC64NVME = out.ChecksumCRC32, out.ChecksumCRC32C, out.ChecksumCRC64NVME
@@ -127,23 +137,42 @@ func (u *upload) complete(ctx context.Context, opts storage.PutOptions) error {
 	for i, part := range u.sent {
 		parts[i] = *part
 	}
-	_, err := u.bucket.client.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{
+	out, err := u.bucket.client.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{
 		Bucket:          &u.bucket.name,
 		Key:             u.bucket.path(u.key),
 		UploadId:        u.id,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 		IfNoneMatch:     ifNoneMatch(opts),
 	}, u.bucket.perCall...)
-	return err
+	switch {
+	case err == nil:
+		return confirmed(out.ETag)
+	case isCode(err, codeNoSuchUpload) && opts.IfAbsent:
+		return u.completedBefore(ctx, err)
+	default:
+		return unconditional(err, opts)
+	}
+}
+
+// completedBefore explains why there is no such upload when it is completed:
+// a completion before it has succeeded, and its reply was lost. Then the object
+// exists, which is what the caller of a conditional Put is told.
+func (u *upload) completedBefore(ctx context.Context, gone error) error {
+	_, err := u.bucket.client.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &u.bucket.name, Key: u.bucket.path(u.key)}, u.bucket.perCall...)
+	if err != nil {
+		return gone // Somebody has aborted it, or else the next attempt will tell.
+	}
+	return &localError{kind: storage.ErrExists, text: "the upload was completed before", hidden: gone}
 }
 
 // abort removes the parts that were sent. That the upload failed is what the
 // caller is told; parts that cannot be removed either are seen by nobody and
 // left to the bucket's lifecycle rule.
 func (u *upload) abort(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	aborting, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	_, _ = u.bucket.client.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(abortPatience, cancel) })()
+	_, _ = u.bucket.client.AbortMultipartUpload(aborting, &awss3.AbortMultipartUploadInput{
 		Bucket:   &u.bucket.name,
 		Key:      u.bucket.path(u.key),
 		UploadId: u.id,

@@ -53,14 +53,27 @@ func (b *Bucket) put(ctx context.Context, key string, body io.Reader, opts stora
 
 // putWhole stores an object in one request.
 func (b *Bucket) putWhole(ctx context.Context, key string, data []byte, opts storage.PutOptions) error {
-	_, err := b.client.PutObject(ctx, &awss3.PutObjectInput{
+	out, err := b.client.PutObject(ctx, &awss3.PutObjectInput{
 		Bucket:        &b.name,
 		Key:           b.path(key),
 		Body:          bytes.NewReader(data),
 		ContentLength: aws.Int64(int64(len(data))),
 		IfNoneMatch:   ifNoneMatch(opts),
 	}, b.perCall...)
-	return err
+	if err != nil {
+		return unconditional(err, opts)
+	}
+	return confirmed(out.ETag)
+}
+
+// confirmed returns an error if a reply lacks the ETag that every service gives
+// to what it has stored: something else has answered, such as a portal that
+// wants a login, and "200 OK" does not mean that the bytes are safe.
+func confirmed(etag *string) error {
+	if aws.ToString(etag) == "" {
+		return &localError{text: "the reply is not that of a service that has stored something"}
+	}
+	return nil
 }
 
 func ifNoneMatch(opts storage.PutOptions) *string {

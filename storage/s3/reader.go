@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"tidemark/storage"
 )
 
 // errGaveUp ends the attempts to continue a body.
@@ -85,7 +87,7 @@ func (r *reader) broken(err error) error {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return r.fail(&localError{text: fmt.Sprintf("the reply broke off after %d of %d bytes", r.done, r.piece.length), cause: err})
+		return r.fail(&localError{kind: storage.ErrUnreachable, text: fmt.Sprintf("the reply broke off after %d of %d bytes", r.done, r.piece.length), cause: err})
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func TestCraftedRecords(t *testing.T) {
 		{"unknown block", one, []part{records(frame, ok), {0x14, nil}}, 2, false},
 		{"unknown block in the index", one, []part{records(frame, ok), index, {0x0f, nil}}, 2, false},
 		{"no index", one, []part{records(frame, ok)}, 2, false},
-		{"wrong index offset", end{73, 1, 1, 1}, []part{records(frame, ok), index}, 2, false},
+		{"wrong index offset", end{segment.HeaderSize + 1, 1, 1, 1}, []part{records(frame, ok), index}, 2, false},
 		{"wrong number of commits", end{0, 2, 1, 1}, []part{records(frame, ok), index}, 2, false},
 		{"no commits", end{0, 0, 1, 1}, []part{records(frame, ok), index}, 2, false},
 		{"wrong last commit", end{0, 1, 2, 1}, []part{records(frame, ok), index}, 2, false},
@@ -132,7 +132,16 @@ func TestCraftedHeader(t *testing.T) {
 		what  string
 		at    int
 		value byte
-	}{{"page size 0", 14, 0}, {"page size 513", 15, 1}, {"page size 256", 14, 1}, {"first TXID 0", 39, 0}} {
+	}{
+		{"page size 0", 14, 0},
+		{"page size 513", 15, 1},
+		{"page size 256", 14, 1},
+		{"first TXID 0", 39, 0},
+		{"a name that is no UTF-8", 70, 0xff},
+		{"a name cut in a character", 79, 0xc3},
+		{"a zero in the name", 68, 0},
+		{"a name after zeros", 119, 'x'},
+	} {
 		bad := bytes.Clone(good)
 		bad[field.at] = field.value
 		if _, err := segment.ParseHeader(reseal(bad)); !errors.Is(err, block.ErrCorrupt) {
@@ -196,8 +205,8 @@ func TestCraftedIndex(t *testing.T) {
 		{"index in the header", end{8, 1, 1, 4}, good, false},
 		{"index past the end", end{1 << 40, 1, 1, 4}, good, false},
 		{"negative index", end{huge, 1, 1, 4}, good, false},
-		{"index among the records", end{73, 1, 1, 4}, good, false},
-		{"records in the index", end{72, 1, 1, 4}, good, false},
+		{"index among the records", end{segment.HeaderSize + 1, 1, 1, 4}, good, false},
+		{"records in the index", end{segment.HeaderSize, 1, 1, 4}, good, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,7 +3,10 @@ package segment_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -23,7 +26,8 @@ func reseal(b []byte) []byte {
 	if len(b) < segment.HeaderSize+segment.TrailerSize {
 		return b
 	}
-	put(b[64:], xxhash.Sum64(b[:64]))
+	const sumAt = segment.HeaderSize - 8
+	put(b[sumAt:], xxhash.Sum64(b[:sumAt]))
 	end := len(b) - segment.TrailerSize
 	for at := segment.HeaderSize; at+block.HeaderSize <= end; {
 		stored := int64(binary.BigEndian.Uint32(b[at+8:]))
@@ -40,12 +44,54 @@ func reseal(b []byte) []byte {
 	return b
 }
 
+// TestSeedsAreInTheTree keeps what is under testdata/fuzz in the format that is
+// written now: seeds of another one lead a fuzzer nowhere.
+func TestSeedsAreInTheTree(t *testing.T) {
+	t.Parallel()
+	for name, b := range namedSeeds(t) {
+		for target, rest := range map[string]string{
+			"FuzzReader":    fmt.Sprintf("bool(%v)\n", name != "unclosed" && name != "cut"),
+			"FuzzReadIndex": "",
+		} {
+			path := filepath.Join("testdata/fuzz", target, name)
+			want := fmt.Sprintf("go test fuzz v1\n[]byte(%q)\n%s", b, rest)
+			if *update {
+				if err := os.WriteFile(path, []byte(want), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got, err := os.ReadFile(path); err != nil || string(got) != want {
+				t.Errorf("%s is not what -update writes (%v)", path, err)
+			}
+		}
+	}
+}
+
+// namedSeeds are those that stand under testdata/fuzz.
+func namedSeeds(tb testing.TB) map[string][]byte {
+	tb.Helper()
+	whole := small().closed(tb)
+	part, _ := flushed().unclosed(tb)
+	changed := func(at int, v byte) []byte {
+		b := bytes.Clone(whole)
+		b[at] = v
+		return reseal(b)
+	}
+	return map[string][]byte{
+		"closed":              whole,
+		"unclosed":            part,
+		"cut":                 part[:len(part)-9],
+		"index-flags":         changed(0x141, 0xff), // of the second commit
+		"index-page-past-end": changed(0x18a, 0x7f), // the step to the second page
+	}
+}
+
 func addSeeds(f *testing.F, add func([]byte)) {
 	f.Helper()
 	whole := small().closed(f)
 	part, _ := flushed().unclosed(f)
 	damaged := bytes.Clone(whole)
-	damaged[0x109] = 0xff // the flags of the second commit in the index
+	damaged[0x141] = 0xff // the flags of the second commit in the index
 	stored := storedSegment(f)
 	for _, b := range [][]byte{nil, whole[:40], whole, part, damaged, reseal(damaged), flushed().closed(f), stored} {
 		add(b)

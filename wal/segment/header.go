@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -20,7 +22,7 @@ const Version = 1
 
 // HeaderSize and TrailerSize are the lengths of a segment's fixed ends.
 const (
-	HeaderSize  = 72
+	HeaderSize  = 128
 	TrailerSize = 64
 )
 
@@ -28,6 +30,9 @@ const (
 	magic    = "TIDESEG\n"
 	endMagic = "TIDEEND\n"
 )
+
+// MaxWriterLen is the length of the longest writer's name in bytes.
+const MaxWriterLen = 56
 
 // The kinds of blocks in a segment.
 const (
@@ -57,6 +62,10 @@ type Header struct {
 	PagesBefore uint32
 	// Time is the first commit's.
 	Time time.Time
+	// Writer names the process that wrote it, for people. A name that does not
+	// fit into MaxWriterLen bytes is cut between two characters when it is
+	// written, and what is not UTF-8 is replaced.
+	Writer string
 }
 
 func (h Header) appendTo(b []byte) []byte {
@@ -71,7 +80,28 @@ func (h Header) appendTo(b []byte) []byte {
 	b = be.AppendUint32(b, h.PagesBefore)
 	b = be.AppendUint32(b, 0)
 	b = be.AppendUint64(b, uint64(h.Time.UnixMilli()))
+	name := writerName(h.Writer)
+	b = append(b, name...)
+	b = append(b, make([]byte, MaxWriterLen-len(name))...)
 	return be.AppendUint64(b, xxhash.Sum64(b[start:]))
+}
+
+// writerName is what is written of a name: UTF-8, no zero byte, and at most
+// MaxWriterLen bytes of whole characters.
+func writerName(s string) string {
+	s, _, _ = strings.Cut(s, "\x00")
+	s = strings.ToValidUTF8(s, string(utf8.RuneError))
+	end := min(len(s), MaxWriterLen)
+	for end < len(s) && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}
+
+// parseWriterName decodes a name that is padded with zeros.
+func parseWriterName(b []byte) (string, bool) {
+	name := bytes.TrimRight(b, "\x00")
+	return string(name), utf8.Valid(name) && bytes.IndexByte(name, 0) < 0
 }
 
 // ParseHeader decodes the first HeaderSize bytes of a segment. Errors wrap
@@ -85,7 +115,8 @@ func ParseHeader(b []byte) (Header, error) {
 	if v := be.Uint16(b[8:]); v != Version {
 		return Header{}, fmt.Errorf("%w: segment version %d, this program reads %d", block.ErrVersion, v, Version)
 	}
-	if xxhash.Sum64(b[:64]) != be.Uint64(b[64:]) {
+	const sumAt = HeaderSize - 8
+	if xxhash.Sum64(b[:sumAt]) != be.Uint64(b[sumAt:]) {
 		return Header{}, corrupt(0, "header checksum")
 	}
 	h := Header{
@@ -96,6 +127,10 @@ func ParseHeader(b []byte) (Header, error) {
 		Time:        time.UnixMilli(int64(be.Uint64(b[56:]))).UTC(),
 	}
 	copy(h.Replica[:], b[16:32])
+	var ok bool
+	if h.Writer, ok = parseWriterName(b[64:sumAt]); !ok {
+		return Header{}, corrupt(0, "header: the writer's name")
+	}
 	if !h.PageSize.Valid() || h.First == 0 {
 		return Header{}, corrupt(0, "header: page size %d, first TXID %d", h.PageSize, h.First)
 	}
@@ -115,6 +150,12 @@ type Trailer struct {
 	index int64
 	sum   uint64
 }
+
+// Sum is the xxh64 of all bytes of the segment before its place in the trailer.
+// It identifies the content: two segments with the same sum and length are
+// taken for the same bytes. A Writer's Close and a segment's index give it;
+// reading the index does not prove it, reading the records to their end does.
+func (t Trailer) Sum() uint64 { return t.sum }
 
 // appendTo leaves out the checksum of the whole and what follows it: only the
 // writer, which has hashed all before, can add them.

@@ -95,6 +95,7 @@ func drawHistory(t *rapid.T, flushes bool) history {
 		PagesBefore: uint32(start),
 		Time:        time.Unix(rapid.Int64Range(-1e9, 4e9).Draw(t, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")),
 	}}
+	h.hdr.Writer = rapid.StringMatching(`([a-z0-9. ]|é|日){0,18}`).Draw(t, "writer")
 	copy(h.hdr.Replica[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "replica"))
 	for range start {
 		h.before = append(h.before, image(t, size, nil))

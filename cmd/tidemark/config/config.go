@@ -33,6 +33,9 @@ const (
 	KeyCheckpointPages = "checkpoint-pages"
 	KeyStateDir        = "state-dir"
 	KeyKeepJournalMode = "keep-journal-mode"
+	KeySpoolLimit      = "spool-limit"
+	KeyAllowNetworkFS  = "allow-network-fs"
+	KeyUnfenced        = "unfenced"
 	KeyLogLevel        = "log-level"
 	KeyLogFormat       = "log-format"
 )
@@ -41,6 +44,7 @@ const (
 const (
 	DefaultSyncInterval    = time.Second
 	DefaultCheckpointPages = 1000
+	DefaultSpoolLimit      = "1GiB"
 	DefaultLogLevel        = slog.LevelInfo
 	DefaultLogFormat       = "text"
 )
@@ -69,6 +73,12 @@ type Database struct {
 	CheckpointPages int
 	// KeepJournalMode refuses a database that is not in WAL mode.
 	KeepJournalMode bool
+	// SpoolLimit is how many bytes may wait on disk to be uploaded; at least 1.
+	SpoolLimit int64
+	// AllowNetworkFS follows the database on a network file system, too.
+	AllowNetworkFS bool
+	// Unfenced goes on although the storage ignores conditional writes.
+	Unfenced bool
 	// Origin is the place in the configuration file, for messages, or "" for
 	// the command line.
 	Origin string
@@ -231,7 +241,8 @@ func (l *layers) wrong(where string, line int, msg, advice string) {
 func (l *layers) database(e *entry) Database {
 	db := Database{
 		SyncInterval: l.interval(KeySyncInterval, e), CheckpointPages: l.count(KeyCheckpointPages, e),
-		KeepJournalMode: l.boolean(KeyKeepJournalMode), StateDir: l.stateDir(e),
+		KeepJournalMode: l.boolean(KeyKeepJournalMode, nil), StateDir: l.stateDir(e),
+		SpoolLimit: l.size(KeySpoolLimit, e), AllowNetworkFS: l.boolean(KeyAllowNetworkFS, e), Unfenced: l.boolean(KeyUnfenced, e),
 	}
 	if e != nil {
 		db.Path, db.URL, db.Origin = e.path.text, e.url.text, e.where

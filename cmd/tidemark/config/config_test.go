@@ -23,7 +23,10 @@ func flagSet(t *testing.T, args ...string) *pflag.FlagSet {
 	f.String(config.KeySyncInterval, "1s", "")
 	f.String(config.KeyCheckpointPages, "1000", "")
 	f.String(config.KeyStateDir, "", "")
+	f.String(config.KeySpoolLimit, "1GiB", "")
 	f.Bool(config.KeyKeepJournalMode, false, "")
+	f.Bool(config.KeyAllowNetworkFS, false, "")
+	f.Bool(config.KeyUnfenced, false, "")
 	f.String(config.KeyLogLevel, "info", "")
 	f.String(config.KeyLogFormat, "text", "")
 	if err := f.Parse(args); err != nil {
@@ -51,6 +54,7 @@ func TestLoadArguments(t *testing.T) {
 		Logging: config.Logging{Level: slog.LevelInfo, Format: "text"},
 		Databases: []config.Database{{
 			Path: "app.db", URL: "file://r", StateDir: "st", SyncInterval: 250 * time.Millisecond, CheckpointPages: 1000,
+			SpoolLimit: 1 << 30,
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -62,10 +66,13 @@ const layered = `
 sync-interval: 2s
 checkpoint-pages: 500
 keep-journal-mode: true
+spool-limit: 2MB
+unfenced: true
 log-level: warn
 dbs:
   - {path: a.db, url: "file://a"}
-  - {path: b.db, url: "file://b", sync-interval: 0, checkpoint-pages: 7, state-dir: own}
+  - {path: b.db, url: "file://b", sync-interval: 0, checkpoint-pages: 7, state-dir: own,
+     spool-limit: 3MiB, allow-network-fs: yes, unfenced: false}
 `
 
 func TestLoadLayers(t *testing.T) {
@@ -87,26 +94,68 @@ func TestLoadLayers(t *testing.T) {
 		t.Errorf("the database's own settings do not hold: %+v", b)
 	}
 
+	if a.SpoolLimit != 2_000_000 || a.AllowNetworkFS || !a.Unfenced {
+		t.Errorf("the file's top level does not hold: %+v", a)
+	}
+	if b.SpoolLimit != 3<<20 || !b.AllowNetworkFS || b.Unfenced {
+		t.Errorf("the database's own settings do not hold: %+v", b)
+	}
+
+	t.Setenv("TIDEMARK_SPOOL_LIMIT", "4kB")
+	t.Setenv("TIDEMARK_ALLOW_NETWORK_FS", "true")
+	t.Setenv("TIDEMARK_UNFENCED", "1")
 	t.Setenv("TIDEMARK_SYNC_INTERVAL", "3s")
 	t.Setenv("TIDEMARK_LOG_LEVEL", "error")
 	s = load()
 	for _, db := range s.Databases {
-		if db.SyncInterval != 3*time.Second {
-			t.Errorf("%s: the environment does not go before the file: %v", db.Path, db.SyncInterval)
+		if db.SyncInterval != 3*time.Second || db.SpoolLimit != 4000 || !db.AllowNetworkFS || !db.Unfenced {
+			t.Errorf("%s: the environment does not go before the file: %+v", db.Path, db)
 		}
 	}
 	if s.Logging.Level != slog.LevelError {
 		t.Errorf("level %v, want the environment's", s.Logging.Level)
 	}
 
-	s = load("--sync-interval", "4s", "--log-level", "debug", "--keep-journal-mode=false")
+	s = load("--sync-interval", "4s", "--log-level", "debug", "--keep-journal-mode=false",
+		"--spool-limit", "5", "--allow-network-fs=false", "--unfenced=false")
 	for _, db := range s.Databases {
-		if db.SyncInterval != 4*time.Second || db.KeepJournalMode {
+		if db.SyncInterval != 4*time.Second || db.KeepJournalMode || db.SpoolLimit != 5 || db.AllowNetworkFS || db.Unfenced {
 			t.Errorf("%s: the flag does not go before the environment: %+v", db.Path, db)
 		}
 	}
 	if s.Logging.Level != slog.LevelDebug {
 		t.Errorf("level %v, want the flag's", s.Logging.Level)
+	}
+}
+
+// Sizes mean what they say.
+func TestLoadSizes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{
+		"1": 1, "1073741824": 1 << 30, "9223372036854775807": 1<<63 - 1, "17b": 17, "17 B": 17,
+		"1kB": 1000, "1KB": 1000, "1KiB": 1024, "500MB": 500_000_000, "500MiB": 500 << 20, "500 mib": 500 << 20,
+		"1GB": 1_000_000_000, "1GiB": 1 << 30, "1gib": 1 << 30, "1.5GiB": 3 << 29, "2TB": 2_000_000_000_000, "2TiB": 2 << 40,
+	} {
+		s, err := config.Load(flagSet(t, "--spool-limit", text), "", []string{"a", "file://b"})
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		} else if got := s.Databases[0].SpoolLimit; got != want {
+			t.Errorf("%s: %d bytes, want %d", text, got, want)
+		}
+	}
+	for text, says := range map[string]string{
+		"abc": `"abc" is not a size`, "1,5GiB": "not a size", "1G": "not a size", "1m": "not a size", "1.GB": "not a size",
+		"1e9": "not a size", "0x10": "not a size", "ib": "not a size", "1 ib": "not a size", " 1GiB": "not a size", "GiB": "not a size", "--1": "not a size",
+		"-1": "the size -1 is negative", "-2GiB": "negative", "-x": "not a size",
+		"0": "the size 0 leaves no room", "0GiB": "no room", "0.4": "no room",
+		"8EiB": "the size 8EiB is too large", "99999999999999999999EB": "too large", "9223372036854775808": "too large",
+	} {
+		_, err := config.Load(flagSet(t, "--spool-limit", text), "", []string{"a", "file://b"})
+		var bad *config.Error
+		if !errors.As(err, &bad) || !strings.Contains(bad.Error(), "--spool-limit: ") || !strings.Contains(bad.Error(), says) ||
+			!strings.Contains(bad.Hint(), "1GiB, 500MB, or a number of bytes") {
+			t.Errorf("%s: %v, want %q", text, err, says)
+		}
 	}
 }
 
@@ -151,7 +200,7 @@ func TestLoadRefuses(t *testing.T) {
 		"no dbs":             {file: "log-level: info\n", msg: "dbs is missing"},
 		"empty file":         {file: "# nothing\n", msg: "dbs is missing"},
 		"unknown key":        {file: "sync-intervall: 1s\n" + db, msg: `yml:1: unknown key "sync-intervall"; did you mean "sync-interval"?`},
-		"unknown empty key":  {file: db + "polar:\n", msg: `yml:3: unknown key "polar"`, hint: "known here: checkpoint-pages, dbs"},
+		"unknown empty key":  {file: db + "polar:\n", msg: `yml:3: unknown key "polar"`, hint: "known here: allow-network-fs, checkpoint-pages, dbs"},
 		"unknown nested key": {file: "dbs:\n  - path: a\n    urll: b\n", msg: `yml:3: unknown key "urll"; did you mean "url"?`},
 		"wrong case":         {file: "Log-Level: info\n" + db, msg: `did you mean "log-level"?`},
 		"key twice":          {file: "log-level: info\nlog-level: warn\n" + db, msg: "log-level"},
@@ -162,6 +211,11 @@ func TestLoadRefuses(t *testing.T) {
 		"own empty":          {file: "dbs:\n  - {path: a, url: \"file://b\", sync-interval: \"\"}\n", msg: "one value is expected"},
 		"bad pages":          {file: "checkpoint-pages: 0\n" + db, msg: "not a number of pages"},
 		"half a page":        {file: "checkpoint-pages: 1.5\n" + db, msg: "not a number of pages"},
+		"bad size":           {file: "spool-limit: lots\n" + db, msg: `yml:1: spool-limit: "lots" is not a size`, hint: "1GiB"},
+		"size 0":             {file: "spool-limit: 0\n" + db, msg: "yml:1: spool-limit: the size 0 leaves no room"},
+		"own bad size":       {file: "dbs:\n  - {path: a, url: \"file://b\", spool-limit: -1MB}\n", msg: `yml:2: spool-limit: the size -1MB is negative`},
+		"own bad truth":      {file: "dbs:\n  - {path: a, url: \"file://b\",\n     unfenced: maybe}\n", msg: `yml:3: unfenced: "maybe" is neither true nor false`},
+		"not for one":        {file: "dbs:\n  - {path: a, url: \"file://b\", keep-journal-mode: true}\n", msg: `yml:2: unknown key "keep-journal-mode"`},
 		"bad truth":          {file: "keep-journal-mode: perhaps\n" + db, msg: "neither true nor false"},
 		"bad level":          {file: "log-level: debu\n" + db, msg: `did you mean "debug"?`},
 		"bad format":         {file: "log-format: xml\n" + db, msg: `unknown format "xml"`},
@@ -236,15 +290,15 @@ func TestSample(t *testing.T) {
 		Databases: []config.Database{
 			{
 				Path: "/srv/app/main.db", URL: "s3://acme-backups/app/main?region=eu-central-1",
-				SyncInterval: time.Second, CheckpointPages: 1000, StateDir: "/var/lib/tidemark/main.db-",
+				SyncInterval: time.Second, CheckpointPages: 1000, StateDir: "/var/lib/tidemark/main.db-", SpoolLimit: 1 << 30,
 			},
 			{
 				Path: "/srv/app/audit.db", URL: "s3://backups/app/audit?endpoint=http://127.0.0.1:9000&region=us-east-1&path-style=true",
-				SyncInterval: 0, CheckpointPages: 4000, StateDir: "/var/lib/tidemark/audit.db-",
+				SyncInterval: 0, CheckpointPages: 4000, StateDir: "/var/lib/tidemark/audit.db-", SpoolLimit: 500_000_000,
 			},
 			{
 				Path: "/srv/app/sessions.db", URL: "file:///mnt/backup/tidemark/sessions",
-				SyncInterval: time.Second, CheckpointPages: 1000, StateDir: "/var/lib/tidemark-sessions",
+				SyncInterval: time.Second, CheckpointPages: 1000, StateDir: "/var/lib/tidemark-sessions", SpoolLimit: 1 << 30,
 			},
 		},
 	}

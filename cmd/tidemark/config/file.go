@@ -162,7 +162,7 @@ func (d *document) entries(node *yaml.Node) []entry {
 }
 
 func (d *document) entry(i int, node *yaml.Node) entry {
-	own := []string{KeySyncInterval, KeyCheckpointPages, KeyStateDir}
+	own := []string{KeySyncInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyAllowNetworkFS, KeyUnfenced}
 	known := append([]string{"path", "url"}, own...)
 	before := len(d.bad)
 	values := d.mapping(node, known)

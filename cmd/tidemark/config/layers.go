@@ -6,10 +6,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
@@ -27,12 +29,16 @@ type layers struct {
 	bad   problems       // what is wrong so far
 }
 
+// sizeAdvice says how sizes are written.
+const sizeAdvice = "write 1GiB, 500MB, or a number of bytes"
+
 // delimiter keeps viper from reading a dot in a key as nesting.
 const delimiter = "::"
 
 func keys() []string {
 	return []string{
-		KeySyncInterval, KeyCheckpointPages, KeyStateDir, KeyKeepJournalMode, KeyLogLevel, KeyLogFormat,
+		KeySyncInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyKeepJournalMode, KeyAllowNetworkFS, KeyUnfenced,
+		KeyLogLevel, KeyLogFormat,
 	}
 }
 
@@ -40,6 +46,7 @@ func newLayers(flags *pflag.FlagSet) *layers {
 	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
 	v.SetDefault(KeySyncInterval, DefaultSyncInterval.String())
 	v.SetDefault(KeyCheckpointPages, DefaultCheckpointPages)
+	v.SetDefault(KeySpoolLimit, DefaultSpoolLimit)
 	v.SetDefault(KeyLogLevel, strings.ToLower(DefaultLogLevel.String()))
 	v.SetDefault(KeyLogFormat, DefaultLogFormat)
 	for _, key := range keys() {
@@ -114,8 +121,35 @@ func (l *layers) count(key string, e *entry) int {
 	return n
 }
 
-func (l *layers) boolean(key string) bool {
-	v := l.get(key, nil)
+// sizePattern is a number and a unit of bytes. What [humanize.ParseBytes] reads
+// beyond it is in doubt: a comma, which it leaves out, and letters alone, which
+// are powers of 1000 to it and of 1024 to others.
+var sizePattern = regexp.MustCompile(`(?i)^[0-9]+(\.[0-9]+)?\s*(([kmgtpe]i?)?b)?$`)
+
+// size reads a number of bytes: kB, MB, GB are powers of 1000, KiB, MiB, GiB of
+// 1024.
+func (l *layers) size(key string, e *entry) int64 {
+	v := l.get(key, e)
+	if positive, negative := strings.CutPrefix(v.text, "-"); negative && sizePattern.MatchString(positive) {
+		l.refuse(v, fmt.Sprintf("the size %s is negative", v.text), sizeAdvice)
+		return 0
+	}
+	if !sizePattern.MatchString(v.text) {
+		l.refuse(v, fmt.Sprintf("%q is not a size", v.text), sizeAdvice)
+		return 0
+	}
+	n, err := humanize.ParseBytes(v.text)
+	switch {
+	case err != nil || n > math.MaxInt64:
+		l.refuse(v, fmt.Sprintf("the size %s is too large", v.text), sizeAdvice)
+	case n < 1:
+		l.refuse(v, fmt.Sprintf("the size %s leaves no room", v.text), sizeAdvice)
+	}
+	return int64(n)
+}
+
+func (l *layers) boolean(key string, e *entry) bool {
+	v := l.get(key, e)
 	switch strings.ToLower(v.text) {
 	case "", "false", "0", "no", "off":
 		return false

@@ -1,0 +1,197 @@
+package replica_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tidemark/replica"
+	"tidemark/replica/disk"
+	"tidemark/replica/local"
+	"tidemark/storage/mem"
+)
+
+// variant is a scene whose local state and archive can be spoilt without the
+// scene's own.
+func (s *scene) variant(t *testing.T) *scene {
+	t.Helper()
+	v := *s
+	v.t = t
+	v.opts.StateDir = filepath.Join(t.TempDir(), "state")
+	if err := os.CopyFS(v.opts.StateDir, os.DirFS(s.opts.StateDir)); err != nil {
+		t.Fatal(err)
+	}
+	v.b = clone(t, s.b, func(string) bool { return true })
+	v.opts.Bucket = v.b
+	return &v
+}
+
+// catchUp runs tidemark once. It may refuse, naming the flag that makes it go on:
+// then it is told to. The history is checked; the database stays as it is.
+func (s *scene) catchUp(want outcome) (refused bool) {
+	s.t.Helper()
+	n := len(commitsOf(s.t, s.b))
+	_, err := replica.Once(s.t.Context(), s.opts)
+	if refused = errors.Is(err, replica.ErrRefused); refused {
+		if !strings.Contains(err.Error(), "--takeover") {
+			s.t.Errorf("%q does not name the flag", err)
+		}
+		if now := len(commitsOf(s.t, s.b)); now != n {
+			s.t.Errorf("%d commits are in the archive after it was refused, there were %d", now, n)
+		}
+		s.opts.Takeover = true
+		_, err = replica.Once(s.t.Context(), s.opts)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.check(want, s.a.content(), len(s.states))
+	return refused
+}
+
+// stateFiles lists the files of a state directory that hold anything.
+func stateFiles(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && e.Name() != "lock" {
+			rel, _ := filepath.Rel(dir, path) // below it
+			names = append(names, rel)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// Whatever becomes of a file of the local state, the history goes on exactly, or
+// with one resync, or not before the user says so.
+func TestDamagedState(t *testing.T) {
+	t.Parallel()
+	for how, stop := range map[string]func(*scene){isStopped: cleanly, isKilled: killed, isSpooling: killedSpooling} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t, stop)
+			s.update(1)
+			safe := len(commitsOf(t, s.b)) // what is only in the spool can get lost with it
+			files := stateFiles(t, s.opts.StateDir)
+			if want := []string{"shipped.json", "state.json", "sums"}; len(files) < len(want) {
+				t.Fatalf("the state is %v, want %v at least", files, want)
+			}
+			for _, name := range files {
+				good := read(t, filepath.Join(s.opts.StateDir, name))
+				spoilt := map[string][]byte{"empty": {}, "cut off": good[:len(good)/2], "missing": nil}
+				for _, at := range []int{0, len(good) / 3, len(good) / 2, len(good) - 2} {
+					b := slices.Clone(good)
+					b[at] ^= 0x04
+					spoilt["byte "+string(rune('a'+len(spoilt)))] = b
+				}
+				for what, b := range spoilt {
+					t.Run(name+"/"+what, func(t *testing.T) {
+						v := s.variant(t)
+						v.safe = safe
+						path := filepath.Join(v.opts.StateDir, name)
+						if remove(t, path); b != nil {
+							write(t, path, b)
+						}
+						v.catchUp(either)
+					})
+				}
+			}
+		})
+	}
+}
+
+// A local state that is not the newest one of this database and this archive.
+func TestForeignState(t *testing.T) {
+	t.Parallel()
+	for _, how := range []func(*scene){cleanly, killed} {
+		s := newScene(t, how)
+		old := s.variant(t) // the state and the archive as they are now
+		s.update(2)
+		if _, err := replica.Once(t.Context(), s.opts); err != nil {
+			t.Fatal(err)
+		}
+		s.safe = len(s.states)
+		s.update(1)
+		for name, spoil := range map[string]func(v *scene){
+			"older than the archive": func(v *scene) { v.opts.StateDir = old.variant(v.t).opts.StateDir },
+			"newer than the archive": func(v *scene) {
+				v.b, v.safe = old.variant(v.t).b, len(commitsOf(v.t, old.b))
+				v.opts.Bucket = v.b
+			},
+			"of another database": func(v *scene) {
+				o := newScene(v.t, how)
+				v.opts.StateDir = o.opts.StateDir
+			},
+			"none": func(v *scene) { v.opts.StateDir = filepath.Join(v.t.TempDir(), "none") },
+		} {
+			t.Run(name, func(t *testing.T) {
+				v := s.variant(t)
+				spoil(v)
+				v.catchUp(either)
+			})
+		}
+	}
+}
+
+// A state that says of an archive what another one of the same replica holds: two
+// databases that went on from one. Neither may take the other's history for its
+// own.
+func TestForkedState(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, cleanly)
+	fork := s.variant(t)
+	s.insert(2)
+	if _, err := replica.Once(t.Context(), s.opts); err != nil {
+		t.Fatal(err)
+	}
+	// The copy goes on from the same commit with other content, and ships as many.
+	file := filepath.Join(t.TempDir(), "app.db")
+	_, b := restoredFile(t, fork.b, 0)
+	write(t, file, b)
+	fork.a = &app{t: t, path: file}
+	fork.a.open()
+	fork.opts.Path, fork.opts.SyncInterval = file, time.Millisecond
+	e := launch(t, fork.opts)
+	fork.insert(2)
+	e.stop()
+	theirs := fork.variant(t)
+	theirs.b = clone(t, s.b, func(string) bool { return true })
+	theirs.opts.Bucket = theirs.b
+	n := len(commitsOf(t, s.b))
+	_, err := replica.Once(t.Context(), theirs.opts)
+	if now := commitsOf(t, theirs.b); err == nil && (len(now) != n+1 || !now[n].Resync) {
+		t.Errorf("%d commits, want a refusal or a resync after %d", len(now), n)
+	}
+	if err != nil && !errors.Is(err, replica.ErrRefused) && !errors.Is(err, replica.ErrFenced) {
+		t.Errorf("got %v", err)
+	}
+	if last, _ := restoredFile(t, theirs.b, 0); err == nil && last != fork.a.content() {
+		t.Error("the newest state is not the database's")
+	}
+	for i, want := range s.states {
+		if got, _ := restoredFile(t, theirs.b, commitsOf(t, s.b)[i].TXID); got != want {
+			t.Errorf("TXID %d: digest %s, want %s", i+1, got, want)
+		}
+	}
+}
+
+// A state directory without an archive, as after a new bucket: the history begins
+// anew.
+func TestStateWithoutArchive(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, killedSpooling)
+	s.b = mem.New()
+	s.opts.Bucket = s.b
+	s.states, s.safe = []string{s.a.content()}, 1
+	s.resume(exact)
+	if _, err := local.Open(disk.OS{}, s.opts.StateDir); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,149 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"tidemark/snapshot/state"
+	"tidemark/wal"
+)
+
+// run is the life of an engine: start, follow, ship what is left.
+func (e *engine) run(ctx context.Context) error {
+	if err := e.start(ctx); err != nil {
+		if ctx.Err() != nil && e.arch != nil && e.table == nil && !e.ready {
+			err = fmt.Errorf("%w: %w", ErrUnfinished, err)
+		}
+		return err
+	}
+	if !e.ready && e.opts.Ready != nil {
+		e.opts.Ready()
+	}
+	e.ready = true
+	var err error
+	if !e.once {
+		err = e.followWhileShipping(ctx)
+	}
+	switch {
+	case err == nil, errors.Is(err, ErrReplaced):
+		// Also what was read of a file that is no longer the database is
+		// shipped, for as long as a stop may take.
+		err = errors.Join(err, e.finish())
+	case errors.Is(err, ErrOverwritten):
+		err = errors.Join(err, e.seal())
+	default:
+		return err // what is sealed goes on being uploaded
+	}
+	return errors.Join(err, e.shipRest(ctx))
+}
+
+// followWhileShipping follows until ctx ends, or the uploads do.
+func (e *engine) followWhileShipping(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ship := e.ship
+	go func() {
+		select {
+		case <-ship.done:
+			cancel(errShipped)
+		case <-ctx.Done():
+		}
+	}()
+	err := e.follow(ctx)
+	if errors.Is(context.Cause(ctx), errShipped) {
+		return errors.Join(ship.err, err)
+	}
+	return err
+}
+
+// errShipped says that the uploads have ended.
+var errShipped = errors.New("uploads have ended")
+
+// shipRest waits until all is uploaded. After a stop it does so for a while only.
+func (e *engine) shipRest(ctx context.Context) error {
+	ship := e.ship
+	ship.close()
+	if e.once {
+		select {
+		case <-ship.done:
+			return ship.err
+		case <-ctx.Done():
+		}
+	}
+	t := time.NewTimer(e.opts.StopPatience)
+	defer t.Stop()
+	select {
+	case <-ship.done:
+	case <-t.C:
+		ship.stop()
+	}
+	return ship.err
+}
+
+// close gives back what the engine alone has open.
+func (e *engine) close() error {
+	var err error
+	if e.seg != nil {
+		err = e.seg.file.Close() // cut off by an error; it is taken up again
+	}
+	return errors.Join(err, e.watch.close())
+}
+
+// verifyFile compares all pages of a database file that was touched, err, with
+// what they should be. A file's time changes for less than a write.
+func (e *engine) verifyFile(ctx context.Context, err error) error {
+	if _, err := e.Read(); err != nil {
+		return err
+	}
+	att, aerr := e.db.Attach(ctx, e.tail.position(), e.resume)
+	if aerr != nil {
+		return errors.Join(err, aerr)
+	}
+	if !att.Resumed {
+		return fmt.Errorf("%w: it restarted while the database file was looked at", errGap)
+	}
+	e.tail.sealed, e.handed = att.End, false
+	same, cerr := e.matches(ctx, att.Image)
+	if cerr != nil {
+		return cerr
+	}
+	if !same {
+		return e.overwritten(err.Error())
+	}
+	e.log.Debug("the database file was touched, and holds what it should", slog.String("file", e.db.Path()))
+	return nil
+}
+
+// overwritten says what has happened to the file, and what to do.
+func (e *engine) overwritten(how string) error {
+	return fmt.Errorf("%w, by cp or something else that is not SQLite: %s (%s); what was shipped before is whole; stop the application, "+
+		"bring the database into the state that you want, without a stale -wal and -shm file beside it, and start again", ErrOverwritten, e.db.Path(), how)
+}
+
+// samples is how many pages are looked at after each hand-off.
+const samples = 8
+
+// sampleFile looks at the database file when a hand-off has just brought all into
+// it: it holds the state that was read last. The first page changes with almost
+// all that others do to a database.
+func (e *engine) sampleFile() error {
+	file := e.db.File(e.table.Len())
+	page := make([]byte, file.PageSize())
+	for i := range min(samples, file.Pages()) {
+		no := wal.PageNo(1)
+		if i > 0 {
+			no += wal.PageNo(rand.Uint32N(file.Pages())) //nolint:gosec // no secret
+		}
+		if err := file.ReadPages(no, page); err != nil {
+			return err
+		}
+		if no != file.PageSize().LockPage() && state.SumPage(no, page) != e.table.At(no) {
+			return e.overwritten(fmt.Sprintf("page %v is not what SQLite has written", no))
+		}
+	}
+	return nil
+}
