@@ -27,9 +27,8 @@ func TestAbandonedRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close() //nolint:errcheck // closed below unless the test failed
-	for commits := int64(0); !backfilled(t, other); {
-		commits = app.write(t, 1)
-		p.reached(t, at, state.TXID(commits+1))
+	for !backfilled(t, other) {
+		p.reached(t, at, state.TXID(app.write(t, 1)+1))
 	}
 	app.close(t)
 

@@ -307,6 +307,9 @@ func wantOneFenced(t *testing.T, a, b *process) (winner *process) {
 			t.Errorf("it does not say who has, %s: %s", who, f.Message)
 		}
 	}
+	if t.Failed() {
+		t.Logf("the end of its log:\n%s", loser.tail(t))
+	}
 	winner.pass(t, 0)
 	return winner
 }

@@ -95,6 +95,11 @@ func newOrdeal(t *testing.T, at place) *ordeal {
 	t.Helper()
 	o := &ordeal{at: at, db: filepath.Join(keptDir(t, at), "app.db"), count: map[string]int{}}
 	makeLedger(t, o.db)
+	for range 3 { // while it begins the replica
+		o.startTidemark(t)
+		o.p.pass(t, upTo(50*time.Millisecond))
+		o.killTidemark(t)
+	}
 	o.startTidemark(t)
 	o.p.attached(t, at)
 	o.startApp(t)

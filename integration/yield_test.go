@@ -73,8 +73,10 @@ func TestYield(t *testing.T) {
 				at := folderPlace(t)
 				with := measureCheckpoints(t, mode, load.command, &at)
 				t.Logf("\nalone:         %v\nwith tidemark: %v", alone, with)
-				if with.usedUp > alone.usedUp {
-					t.Errorf("%d checkpoints waited for their whole busy timeout, %d without tidemark", with.usedUp, alone.usedUp)
+				// Next to a busy writer a checkpoint can also starve before it
+				// has the write lock: then the writer does not notice it.
+				if with.usedUp > 0 && with.longest > checkpointTimeout/2 {
+					t.Errorf("%d checkpoints waited for the pin until their busy timeout was used up", with.usedUp)
 				}
 			})
 		}

@@ -115,7 +115,9 @@ func (t *tail) follow() (restarted bool, err error) {
 		return false, err
 	case t.reader != nil && t.reader.Header().Salts == h.Salts:
 		return false, nil
-	case t.position() != t.sealed:
+	case t.position() != t.sealed && t.position().Frame > 0:
+		// A generation that never held a commit can be given up for another: a
+		// writer that is killed, or rolls back, leaves its header only.
 		return false, fmt.Errorf("%w: read to %v of %v", errGap, t.position(), t.sealed)
 	}
 	t.reader = wal.NewReader(t.src, h, h.Start())

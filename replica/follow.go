@@ -159,10 +159,14 @@ func (e *engine) regain(ctx context.Context, err error) error {
 	if errors.Is(err, source.ErrTouched) {
 		err = e.verifyFile(ctx, err)
 	}
-	if !errors.Is(err, errGap) {
+	switch {
+	case errors.Is(err, source.ErrAside):
+		e.log.Warn("commits may have passed by while a checkpoint of the application's ran, comparing all pages")
+	case errors.Is(err, errGap):
+		e.log.Error("lost track of the WAL, comparing all pages", slog.Any("err", err))
+	default:
 		return err
 	}
-	e.log.Error("lost track of the WAL, comparing all pages", slog.Any("err", err))
 	return e.reattach(ctx)
 }
 

@@ -54,8 +54,8 @@ func (e *engine) followWhileShipping(ctx context.Context) error {
 		}
 	}()
 	err := e.follow(ctx)
-	if errors.Is(context.Cause(ctx), errShipped) {
-		return errors.Join(ship.err, err)
+	if errors.Is(context.Cause(ctx), errShipped) && ship.err != nil {
+		return ship.err // whatever else failed then was told to stop
 	}
 	return err
 }

@@ -21,9 +21,6 @@ const (
 	// application's to end, without and under the write lock.
 	freePatience   = 200 * time.Millisecond
 	lockedPatience = 20 * time.Millisecond
-	// yieldAfter is how long the application's checkpoints go on before they
-	// are yielded to.
-	yieldAfter = 2 * time.Millisecond
 	// spins is how often a lock is tried before the first sleep. A sleep can
 	// take far longer than asked, and a busy writer leaves the lock free for
 	// microseconds only.

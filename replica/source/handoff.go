@@ -80,48 +80,18 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 	return res, nil
 }
 
-// Yield lets a checkpoint of the application's pass that waits for the pin, if
-// there is one, and tells whether there was.
-//
-// Such a checkpoint (FULL, RESTART, TRUNCATE) holds the write lock and waits, for
-// its whole busy timeout and with every writer behind it: for a pin in slot 0
-// before it copies, and for one in any other slot before it restarts the WAL. An
-// exchange takes the pin from the one to the other: while the WAL is not copied,
-// the new pin takes a slot with a mark; when it is, slot 0. So the checkpoint
-// passes after a few calls, and never is the WAL without a pin.
-//
-// Without one, the WAL may be checkpointed as far as the pin allows.
-func (d *DB) Yield(ctx context.Context, drain Drainer) (bool, error) {
-	if err := d.untouched(ctx); err != nil {
-		return false, err
-	}
-	_, done, err := d.checkpoint(ctx)
-	if err != nil {
-		return false, err
-	}
-	if done >= 0 {
-		d.note(ctx)
-		return false, nil
-	}
-	return true, d.exchange(ctx, drain)
-}
-
 // checkpointYielding checkpoints, and waits and yields while the application is
 // at it itself.
 func (d *DB) checkpointYielding(ctx context.Context, drain Drainer) (done int, err error) {
-	deadline, next := time.Now().Add(freePatience), time.Now().Add(yieldAfter)
-	for {
+	for deadline := time.Now().Add(freePatience); ; {
 		_, done, err = d.checkpoint(ctx)
 		if err != nil || done >= 0 || time.Now().After(deadline) {
 			return done, err
 		}
-		if time.Now().After(next) {
-			if err := d.exchange(ctx, drain); err != nil {
-				return 0, err
-			}
-			next = time.Now().Add(yieldAfter)
+		if err := d.letPass(ctx, drain); err != nil {
+			return 0, err
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := sleep(ctx, yieldPause); err != nil {
 			return 0, err
 		}
 	}
@@ -130,12 +100,17 @@ func (d *DB) checkpointYielding(ctx context.Context, drain Drainer) (done int, e
 // lockReading takes the write lock, and reads the WAL before every few attempts:
 // so commits are seen in time, and little is left to read under the lock. If
 // there are none, the lock may be taken by a checkpoint that waits for the pin.
+// Then the attempts become few, since each one reads for a moment, which such a
+// checkpoint has to wait for, too.
 func (d *DB) lockReading(ctx context.Context, drain Drainer) (locked bool, err error) {
-	start := time.Now()
+	start, turn := time.Now(), lockTurn
 	for wait := time.Duration(0); time.Since(start) < lockPatience; wait = min(wait+pause, lockTurn) {
 		n, err := drain.Read()
 		if err == nil && n == 0 && wait > 0 {
-			err = d.exchange(ctx, drain)
+			turn, wait = 0, lockTurn
+			_, err = d.Yield(ctx, drain)
+		} else {
+			turn = lockTurn
 		}
 		if err != nil {
 			return false, err
@@ -143,7 +118,7 @@ func (d *DB) lockReading(ctx context.Context, drain Drainer) (locked bool, err e
 		if err := sleep(ctx, wait); err != nil { // a transaction that stays open
 			return false, err
 		}
-		err = d.lock(ctx, lockTurn)
+		err = d.lock(ctx, turn)
 		if err == nil || !errors.Is(err, ErrBusy) {
 			return err == nil, err
 		}
@@ -174,6 +149,7 @@ func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *Ha
 		return false, errors.Join(err, fmt.Errorf("the pin is lost: %w", pinErr))
 	}
 	res.Complete = err == nil && total == done
+	d.slot0 = res.Complete
 	d.note(context.WithoutCancel(ctx))
 	switch {
 	case res.Complete:

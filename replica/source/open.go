@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -76,9 +77,14 @@ type DB struct {
 	pins   [2]*sql.Conn
 	pinned int // index of the one that holds it, -1: none
 	// seen is what the file looked like last, nil if that is not known.
-	seen   *sight
-	ckpt   *sql.Conn
-	writer *sql.Conn
+	seen *sight
+	// slot0 tells that the pin is likely to be in slot 0; stuck since when a
+	// checkpoint of the application's waits, at a moment of the WAL.
+	slot0   bool
+	stuck   time.Time
+	stuckAt moment
+	ckpt    *sql.Conn
+	writer  *sql.Conn
 
 	pageSize wal.PageSize
 }

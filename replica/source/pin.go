@@ -68,6 +68,7 @@ func (d *DB) secondPin(ctx context.Context) (next int, err error) {
 
 // unpin ends the pin, if there is one.
 func (d *DB) unpin(ctx context.Context) {
+	d.slot0 = false
 	if d.pinned >= 0 {
 		rollback(ctx, d.pins[d.pinned])
 		d.pinned = -1
@@ -237,6 +238,7 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header) 
 	if err := image.Complete(info.Size()); err != nil {
 		return nil, fmt.Errorf("%s: %w", d.path, err)
 	}
+	d.slot0 = backfilled
 	d.note(ctx)
 	resumed := s.continues && s.end().Frame-s.known.Frame <= resumeFrames
 	if resumed {

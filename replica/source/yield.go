@@ -1,0 +1,129 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"tidemark/wal"
+)
+
+const (
+	// yieldPause is how long the application's checkpoints go on between two
+	// looks at them.
+	yieldPause = 2 * time.Millisecond
+	// zeroPatience is how long a checkpoint may wait before a pin in slot 0 is
+	// taken from it, and asidePatience before there is none for a moment.
+	// SQLite's busy handler sleeps 100 ms at most.
+	zeroPatience  = 120 * time.Millisecond
+	asidePatience = 400 * time.Millisecond
+	// maxAside bounds that moment.
+	maxAside = 2 * time.Second
+)
+
+// ErrAside says that the pin had to be given up for a moment, and that something
+// was committed meanwhile: it must be attached to again.
+var ErrAside = errors.New("the pin was given up for a checkpoint of the application's")
+
+// Yield lets a checkpoint of the application's pass that waits for the pin, if
+// there is one, and tells whether there was. Without one, the WAL may be
+// checkpointed as far as the pin allows.
+//
+// A checkpoint of the modes FULL, RESTART and TRUNCATE holds the write lock and
+// waits, for its whole busy timeout and with every writer behind it: for readers
+// of an earlier state, then for slot 0 before it copies, and (but for FULL) for
+// all other slots before it restarts the WAL. An exchange of the pin is all that
+// it needs: while the WAL is not copied, the new pin takes a slot with a mark at
+// its end; when it is, slot 0. So the checkpoint passes after a few calls, and
+// never is the WAL without a pin.
+//
+// But for one case: it can wait for a slot that some reader had when the WAL was
+// shorter, and in which the next reader has set a new mark since, as the pin
+// then does too. From there no exchange leads away. So a pin in slot 0 stays
+// there at first, and after some time there is none for a moment. What is
+// committed in it, which takes the checkpoint to end and a writer to be quick, is
+// ErrAside.
+func (d *DB) Yield(ctx context.Context, drain Drainer) (bool, error) {
+	if err := d.untouched(ctx); err != nil {
+		return false, err
+	}
+	_, done, err := d.checkpoint(ctx)
+	if err != nil {
+		return false, err
+	}
+	if done >= 0 {
+		d.stuck = time.Time{}
+		d.note(ctx)
+		return false, nil
+	}
+	return true, d.letPass(ctx, drain)
+}
+
+// letPass does what a checkpoint that is under way may wait for.
+func (d *DB) letPass(ctx context.Context, drain Drainer) error {
+	now, err := d.moment(ctx)
+	if err != nil {
+		return err
+	}
+	if d.stuck.IsZero() || now != d.stuckAt {
+		d.stuck, d.stuckAt = time.Now(), now
+	}
+	switch waits := time.Since(d.stuck); {
+	case waits > asidePatience:
+		return d.stepAside(ctx, drain, now)
+	case d.slot0 && waits < zeroPatience:
+		return nil
+	}
+	if err := d.exchange(ctx, drain); err != nil {
+		return err
+	}
+	d.slot0 = now.frames == now.copied
+	return nil
+}
+
+// stepAside gives the pin up until the checkpoint has copied the WAL.
+func (d *DB) stepAside(ctx context.Context, drain Drainer, before moment) error {
+	if err := drain.Keep(); err != nil {
+		return err
+	}
+	d.unpin(ctx)
+	for until := time.Now().Add(maxAside); ctx.Err() == nil && time.Now().Before(until); {
+		_ = sleep(ctx, yieldPause/2) // its end is looked at above
+		now, err := d.moment(ctx)
+		if err == nil && (now.frames == now.copied || now.frames != before.frames || now.salts != before.salts) {
+			break
+		}
+	}
+	// Nothing, the end of ctx included, may leave the WAL without a pin.
+	err := d.pin(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	d.stuck = time.Time{}
+	now, err := d.moment(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	// A pin of the state that has been read is as good as an exchanged one.
+	if now.frames != before.frames || now.salts != before.salts {
+		return ErrAside
+	}
+	d.slot0 = now.frames == now.copied
+	return nil
+}
+
+// moment is how far a WAL has come.
+type moment struct {
+	salts          wal.Salts
+	frames, copied uint32
+}
+
+func (d *DB) moment(ctx context.Context) (moment, error) {
+	h, err := wal.ReadHeader(d.wal)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, wal.ErrHeader) {
+		return moment{}, err
+	}
+	frames, copied, err := d.walIndex(ctx, freePatience)
+	return moment{h.Salts, frames, copied}, err
+}
