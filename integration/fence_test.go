@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -345,15 +344,4 @@ func wantRuns(t *testing.T, at place, dbs ...string) {
 		t.Errorf("the history ends with transaction %d of database %d", last.n, run+1)
 	}
 	t.Logf("%d TXIDs, repairs at %v; of those restored, this many are of each database: %v", h.last(), h.resyncs(), from)
-}
-
-func copyFile(to, from string) error {
-	b, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to, b, 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("copy %s: %w", from, err)
-	}
-	return nil
 }

@@ -100,11 +100,7 @@ func testLoad(t *testing.T, at place, d time.Duration, restores int, open func(*
 	app := open(t, db)
 	p := replicate(t, db, at)
 	p.attached(t, at)
-	first, err := restored(t.Context(), at.bucket, 1, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	schema := schemaOf(t, first)
+	schema := schemaOf(t, at, 1)
 
 	start := time.Now()
 	commits := app.run(t, d)
@@ -135,7 +131,7 @@ func testLoad(t *testing.T, at place, d time.Duration, restores int, open func(*
 		t.Fatal(err)
 	}
 	wantSameFile(t, last, db)
-	if got := schemaOf(t, last); got != schema {
+	if got := schemaIn(t, last); got != schema {
 		t.Errorf("the schema has changed from\n%s\nto\n%s", schema, got)
 	}
 	if rep.TXID != uint64(h.last()) || rep.Commits != uint64(h.last()) || rep.Uploaded != bytesIn(t, at) {
@@ -165,8 +161,18 @@ func wantLedger(t *testing.T, at place, ids []state.TXID, want func(state.TXID) 
 	})
 }
 
-// schemaOf gives all that sqlite_schema says in a database file.
-func schemaOf(t *testing.T, path string) (all string) {
+// schemaOf gives all that sqlite_schema says at a commit.
+func schemaOf(t *testing.T, at place, id state.TXID) string {
+	t.Helper()
+	path, err := restored(t.Context(), at.bucket, id, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schemaIn(t, path)
+}
+
+// schemaIn gives all that sqlite_schema says in a database file.
+func schemaIn(t *testing.T, path string) (all string) {
 	t.Helper()
 	db, err := openReadOnly(path)
 	if err != nil {

@@ -96,7 +96,8 @@ func startProgram(t *testing.T, at place, args ...string) *process {
 		_ = p.cmd.Process.Kill() // It has ended unless the test failed.
 		<-p.Exited()
 		if t.Failed() && !p.killed {
-			t.Logf("the end of the log of tidemark %s:\n%s", args[0], p.tail(t))
+			kept := filepath.Join(os.TempDir(), fmt.Sprintf("tidemark-kept-%d.log", p.cmd.Process.Pid))
+			t.Logf("the log of tidemark %s is kept in %s (%v); its end:\n%s", args[0], kept, copyFile(kept, p.log), p.tail(t))
 		}
 	})
 	return p
@@ -243,4 +244,15 @@ func headOf(t *testing.T, at place) state.TXID {
 		t.Fatal(err)
 	}
 	return r.LastTXID
+}
+
+func copyFile(to, from string) error {
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", from, err)
+	}
+	return nil
 }

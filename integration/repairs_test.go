@@ -112,14 +112,15 @@ func wantTraceable(t *testing.T, at place, db string) (h history) {
 	return h
 }
 
-// repairsLogged gives the TXIDs of the repairs that a log tells of, and whether it
-// tells that track was lost of a WAL that was being followed.
-func repairsLogged(t *testing.T, log string) (ids []state.TXID, lostTrack bool) {
+// repairsLogged gives the TXIDs of the repairs that a log tells of, and how many of
+// them came when the database was being followed already.
+func repairsLogged(t *testing.T, log string) (ids []state.TXID, late int) {
 	t.Helper()
 	b, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)
 	}
+	following := false
 	for text := range bytes.Lines(b) {
 		var line struct {
 			Msg  string
@@ -129,13 +130,16 @@ func repairsLogged(t *testing.T, log string) (ids []state.TXID, lostTrack bool) 
 			continue
 		}
 		switch line.Msg {
+		case "following":
+			following = true
 		case "continuity could not be proven; what differs is one commit of the history":
 			ids = append(ids, line.TXID)
-		case "lost track of the WAL, comparing all pages":
-			lostTrack = true
+			if following {
+				late++
+			}
 		}
 	}
-	return ids, lostTrack
+	return ids, late
 }
 
 // keptDir is a folder for a test, which stays if the test fails, with the replica.

@@ -228,15 +228,7 @@ func copyState(t *testing.T, from, to string) {
 	if err := os.MkdirAll(filepath.Join(to, "spool"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	spool, err := os.ReadDir(filepath.Join(from, "spool"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := []string{"state.json", "shipped.json", "sums"}
-	for _, e := range spool {
-		names = append(names, filepath.Join("spool", e.Name()))
-	}
-	for _, name := range names {
+	copyFile := func(name string) {
 		b, err := os.ReadFile(filepath.Join(from, name))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(to, name), b, 0o600)
@@ -244,6 +236,16 @@ func copyState(t *testing.T, from, to string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	for _, name := range []string{"state.json", "shipped.json", "sums"} {
+		copyFile(name)
+	}
+	spool, err := os.ReadDir(filepath.Join(from, "spool"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range spool {
+		copyFile(filepath.Join("spool", e.Name()))
 	}
 }
 

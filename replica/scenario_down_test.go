@@ -97,7 +97,7 @@ func TestWrittenWhileDown(t *testing.T) {
 			s.a.exec("PRAGMA journal_mode=WAL")
 			s.insert(1)
 		}, resync, resync},
-	}, isStopped, isKilled, isSpooling)
+	}, isStopped, isKilled)
 }
 
 // spill makes a transaction whose pages reach the WAL before it ends.

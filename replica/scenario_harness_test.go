@@ -334,9 +334,9 @@ func (s *scene) recall() {
 func asIs(wal []byte) []byte { return wal }
 
 // other makes a database with other content, and gives its file.
-func (s *scene) other(pragmas ...string) string {
+func (s *scene) other() string {
 	s.t.Helper()
-	o := newApp(s.t, pragmas...)
+	o := newApp(s.t)
 	o.exec("CREATE TABLE big(v)")
 	for i := range 7 {
 		o.exec(fmt.Sprintf("INSERT INTO t(v) VALUES('other %d')", i))

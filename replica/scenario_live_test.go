@@ -89,13 +89,20 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// The same with pages that vanish at each commit.
+// The same with pages that vanish at each commit, and with some that never come
+// to be although frames of them are in the WAL.
 func TestLiveAutoVacuum(t *testing.T) {
 	t.Parallel()
 	live(t, func(s *scene) {
-		for range 5 {
+		s.a.exec("PRAGMA cache_size=8")
+		for range 4 {
 			s.commit("INSERT INTO big VALUES(randomblob(50000))")
 			s.commit("DELETE FROM big WHERE rowid > 1")
+			s.a.exec("BEGIN")
+			s.a.exec("INSERT INTO big VALUES(randomblob(150000))")
+			s.a.exec("UPDATE t SET v=randomblob(600) WHERE id=2")
+			s.a.exec("DELETE FROM big WHERE rowid > 1")
+			s.commit("COMMIT")
 		}
 	}, "PRAGMA auto_vacuum=FULL")
 }

@@ -58,6 +58,7 @@ func TestReplacedWhileDown(t *testing.T) {
 			s.a.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
 			s.a.exec("CREATE TABLE big(v)")
 			s.a.exec("INSERT INTO t(v) VALUES(1)")
+			s.a.close()
 		}), resync, resync},
 		"backup":              {func(s *scene) { s.restoreBackup(s.other()) }, exact, exact},
 		"backup, then closed": {func(s *scene) { s.restoreBackup(s.other()); s.a.close(); s.a.open() }, resync, resync},
@@ -123,14 +124,13 @@ func TestPageSizeChanged(t *testing.T) {
 }
 
 // linked makes the next run reach the database through a symbolic link.
-func (s *scene) linked() (link string) {
+func (s *scene) linked() {
 	s.t.Helper()
-	link = filepath.Join(s.t.TempDir(), "link.db")
+	link := filepath.Join(s.t.TempDir(), "link.db")
 	if err := os.Symlink(s.a.path, link); err != nil {
 		s.t.Fatal(err)
 	}
 	s.opts.Path = link
-	return link
 }
 
 // A link is as good as the path, and can be exchanged for it.

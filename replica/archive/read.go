@@ -33,7 +33,7 @@ func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	n, err := io.ReadFull(r, p)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	if err == io.ErrUnexpectedEOF { //nolint:errorlint // wrapped, it is a connection that broke
 		err = io.EOF
 	}
 	return n, errors.Join(err, r.Close())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -101,7 +102,7 @@ func TestFaults(t *testing.T) {
 			}
 			status, body, err := ask(ctx, t, http.MethodPut, p.URL(), 200_000)
 			// What the client had not yet read goes down with a reset.
-			lost := errors.Is(err, syscall.ECONNRESET)
+			lost := errors.Is(tt.err, syscall.ECONNRESET)
 			if !lost && status != tt.status || !strings.Contains(body, tt.body) && !lost || !reset(err, tt.err) {
 				t.Errorf("%d %q, %v; want %d %q, %v", status, body, err, tt.status, tt.body, tt.err)
 			}
@@ -120,9 +121,10 @@ func TestFaults(t *testing.T) {
 }
 
 // reset is errors.Is, but takes what else a client may see of a reset, which
-// depends on whether it was reading or writing.
+// depends on whether it was reading or writing, or had closed already because
+// the other of the two had failed.
 func reset(err, want error) bool {
-	if errors.Is(want, syscall.ECONNRESET) && (errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)) {
+	if errors.Is(want, syscall.ECONNRESET) && (errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)) {
 		return true
 	}
 	return errors.Is(err, want)
