@@ -404,13 +404,3 @@ func upTo(d time.Duration) time.Duration { return rand.N(d + 1) }
 
 // pass lets time pass: a part of the test's length, no wait for something.
 func pass(d time.Duration) { <-time.After(d) }
-
-// pass lets time pass. tidemark must not end meanwhile.
-func (p *process) pass(t *testing.T, d time.Duration) {
-	t.Helper()
-	select {
-	case <-time.After(d):
-	case <-p.Exited():
-		t.Fatalf("tidemark ended by itself: %v", p.Err())
-	}
-}

@@ -204,6 +204,16 @@ func (p *process) eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// pass lets time pass. tidemark must not end meanwhile.
+func (p *process) pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-p.Exited():
+		t.Fatalf("tidemark ended by itself: %v", p.Err())
+	}
+}
+
 // attached waits until a new replica has its first state: the database is
 // pinned, and every commit from now on gets a TXID of its own.
 func (p *process) attached(t *testing.T, at place) {

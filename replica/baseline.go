@@ -30,7 +30,7 @@ func (e *engine) startNew(ctx context.Context) error {
 	if err := e.dropSpool(); err != nil {
 		return err
 	}
-	att, err := e.db.Attach(ctx, wal.Position{}, func(wal.Header) error { return nil })
+	att, err := e.db.Attach(ctx, source.Known{}, nothingToResume)
 	if err != nil {
 		return err
 	}

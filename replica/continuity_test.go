@@ -106,7 +106,9 @@ func TestKilledAfterResuming(t *testing.T) {
 	t.Parallel()
 	a, b := newApp(t, "PRAGMA wal_autocheckpoint=0"), mem.New()
 	opts := replica.Options{Path: a.path, Bucket: b, StateDir: filepath.Join(t.TempDir(), "state"), SyncInterval: time.Millisecond}
-	launch(t, opts).stop()
+	if _, err := replica.Once(t.Context(), opts); err != nil { // without a hand-off
+		t.Fatal(err)
+	}
 	before := clone(t, b, func(string) bool { return true })
 	a.insert(10) // while tidemark is down
 	a.exec("PRAGMA wal_checkpoint(PASSIVE)")

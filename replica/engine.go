@@ -214,11 +214,11 @@ func (e *engine) checkEnd() error {
 
 // Keep reads to the end of the WAL as it is now and leaves nothing in memory
 // only.
-func (e *engine) Keep() error {
+func (e *engine) Keep() (uint32, error) {
 	if _, err := e.readPublished(); err != nil {
-		return err
+		return 0, err
 	}
-	return e.keep()
+	return e.tail.position().Frame, e.keep()
 }
 
 // Secure is Keep under the write lock.
@@ -374,8 +374,10 @@ func (e *engine) seal() error {
 	}
 	h := s.w.Header()
 	path := e.dir.SpoolPath(h.First)
-	err = e.dir.FS().Rename(e.dir.PartPath(h.First), path)
-	if err = errors.Join(err, e.removePartSums(h.First)); err != nil {
+	if err := e.dir.FS().Rename(e.dir.PartPath(h.First), path); err != nil {
+		return fmt.Errorf("seal segment: %w", err)
+	}
+	if err := e.removePartSums(h.First); err != nil {
 		return fmt.Errorf("seal segment: %w", err)
 	}
 	e.ship.add(sealedOf(h, t, path, s.w.Stored()))

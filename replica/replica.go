@@ -52,6 +52,13 @@ const (
 	DefaultStopPatience = 30 * time.Second
 )
 
+// The pauses between attempts, of uploads and of all else, grow from the one to
+// the other, with jitter.
+const (
+	defaultRetryAfter = 250 * time.Millisecond
+	maxRetryAfter     = 30 * time.Second
+)
+
 // Options say what to replicate, where to, and how.
 type Options struct {
 	// Path is the database file. It must exist.
@@ -88,6 +95,8 @@ type Options struct {
 	StopPatience time.Duration
 	// fs is where local state and the WAL are; nil is the operating system's.
 	fs disk.FS
+	// retryAfter is the pause after a first failure; 0 is the default.
+	retryAfter time.Duration
 	// Writer names this process in what it writes, for those who find it there;
 	// empty is the host's name and the process's id.
 	Writer string
@@ -121,6 +130,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Name == "" {
 		o.Name = "replica"
+	}
+	if o.retryAfter == 0 {
+		o.retryAfter = defaultRetryAfter
 	}
 	if o.fs == nil {
 		o.fs = disk.OS{}

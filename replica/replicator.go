@@ -92,15 +92,9 @@ func (r *replicator) endShipper(end func(*shipper)) {
 	r.ship = nil
 }
 
-const (
-	minTrouble = 250 * time.Millisecond
-	maxTrouble = 30 * time.Second
-)
-
 // run follows the database with one engine after another.
 func (r *replicator) run(ctx context.Context) error {
-	policy := backoff.NewExponentialBackOff()
-	policy.InitialInterval, policy.MaxInterval = minTrouble, maxTrouble
+	policy := r.opts.backoff()
 	for {
 		began := time.Now()
 		err := r.follow(ctx)
@@ -119,10 +113,28 @@ func (r *replicator) run(ctx context.Context) error {
 			r.log.Error("replication failed; what was read is kept, and it is tried again",
 				slog.Any("error", err), slog.Duration("in", wait))
 		}
-		if sleep(ctx, wait) != nil {
+		if r.wait(ctx, wait) != nil {
 			return fmt.Errorf("stopped while replication failed: %w", err)
 		}
 	}
+}
+
+// wait waits between two engines.
+func (r *replicator) wait(ctx context.Context, d time.Duration) error {
+	if !r.db.Held() {
+		return sleep(ctx, d)
+	}
+	held, err := r.db.AwaitHeld(ctx, d)
+	if !held {
+		r.sealed = wal.Position{}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		r.log.Warn("the WAL is not pinned for now", slog.Any("err", err))
+	}
+	return nil
 }
 
 // follow is the life of one engine.
@@ -161,8 +173,7 @@ func (r *replicator) overflow(ctx context.Context) error {
 		return err
 	}
 	r.db.Release(ctx)
-	policy := backoff.NewExponentialBackOff()
-	policy.InitialInterval, policy.MaxInterval = minTrouble, maxTrouble
+	policy := r.opts.backoff()
 	for {
 		_, err := archive.Open(ctx, r.opts.Bucket)
 		if err == nil || permanent(err) {
@@ -185,6 +196,13 @@ func (r *replicator) idle(ctx context.Context, d time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// backoff gives the pauses between attempts.
+func (o Options) backoff() *backoff.ExponentialBackOff {
+	policy := backoff.NewExponentialBackOff()
+	policy.InitialInterval, policy.MaxInterval = o.retryAfter, maxRetryAfter
+	return policy
 }
 
 // sleep waits, or gives the reason for which ctx ended.

@@ -199,7 +199,7 @@ func TestOverwrittenLive(t *testing.T) {
 				cp(t, from, s.a.path)
 				then(s)
 				err := e.fails()
-				named := strings.Contains(err.Error(), "overwritten") || errors.Is(err, replica.ErrReplaced) || errors.Is(err, replica.ErrDamaged)
+				named := errors.Is(err, replica.ErrOverwritten) || errors.Is(err, replica.ErrReplaced) || errors.Is(err, replica.ErrDamaged)
 				if !named || !strings.Contains(err.Error(), s.a.path) {
 					t.Errorf("got %v, want an error that names the cause and the path", err)
 				}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"tidemark/replica"
+	"tidemark/replica/archive"
+	"tidemark/snapshot/state"
 	"tidemark/storage/mem"
 )
 
@@ -83,7 +85,7 @@ func TestDamagedState(t *testing.T) {
 			for _, name := range files {
 				good := read(t, filepath.Join(s.opts.StateDir, name))
 				spoilt := map[string][]byte{"empty": {}, "cut off": good[:len(good)/2], "missing": nil}
-				for _, at := range []int{0, len(good) / 3, len(good) / 2, len(good) - 2} {
+				for _, at := range []int{len(good) / 3, len(good) - 2} {
 					b := slices.Clone(good)
 					b[at] ^= 0x04
 					spoilt["byte "+string(rune('a'+len(spoilt)))] = b
@@ -173,30 +175,34 @@ func TestMixedState(t *testing.T) {
 	}
 }
 
-// A state that says of an archive what another one of the same replica holds: two
-// databases that went on from one. Neither may take the other's history for its
-// own.
-func TestForkedState(t *testing.T) {
-	t.Parallel()
-	s := newScene(t, cleanly)
-	fork := s.variant(t)
-	s.insert(2)
-	if _, err := replica.Once(t.Context(), s.opts); err != nil {
-		t.Fatal(err)
-	}
-	// The copy goes on from the same commit with other content, and ships as many
-	// commits under the same keys, elsewhere.
+// forked makes two databases that went on from one, and shipped as many commits
+// under the same keys, each to an archive of its own.
+func forked(t *testing.T) (s, fork *scene) {
+	t.Helper()
+	s = newScene(t, cleanly)
+	fork = s.variant(t)
 	fork.a = &app{t: t, path: filepath.Join(t.TempDir(), "app.db")}
 	_, b := restoredFile(t, fork.b, 0)
 	write(t, fork.a.path, b)
 	fork.a.open()
 	fork.a.exec("PRAGMA journal_mode=WAL")
 	fork.opts.Path = fork.a.path
-	fork.states = slices.Clone(fork.states)
-	fork.insert(2)
-	if _, err := replica.Once(t.Context(), fork.opts); err != nil {
-		t.Fatal(err)
+	fork.states = slices.Clone(s.states)
+	for _, f := range []*scene{s, fork} {
+		f.insert(2)
+		if _, err := replica.Once(t.Context(), f.opts); err != nil {
+			t.Fatal(err)
+		}
+		f.safe = len(f.states)
 	}
+	return s, fork
+}
+
+// A state that says of an archive what another one of the same replica holds.
+// Neither line may be taken for the other.
+func TestForkedState(t *testing.T) {
+	t.Parallel()
+	s, fork := forked(t)
 	fork.insert(1)
 	// Now it meets the archive of the first.
 	fork.b = clone(t, s.b, func(string) bool { return true })
@@ -209,6 +215,27 @@ func TestForkedState(t *testing.T) {
 		s.states = append(s.states, fork.a.content())
 	}
 	fork.compare(commitsOf(t, fork.b), s.states)
+}
+
+// A segment of the other line among those of the first is noticed by a start that
+// has nothing but the archive.
+func TestForkedArchive(t *testing.T) {
+	t.Parallel()
+	s, fork := forked(t)
+	key := archive.SegmentKey(state.TXID(s.safe - 1))
+	s.insert(2)
+	if _, err := replica.Once(t.Context(), s.opts); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s.b, key, object(t, fork.b, key))
+	s.opts.StateDir, s.opts.Takeover = filepath.Join(t.TempDir(), "lost"), true
+	before := keys(t, s.b)
+	if _, err := replica.Once(t.Context(), s.opts); !errors.Is(err, archive.ErrBroken) {
+		t.Errorf("got %v, want ErrBroken", err)
+	}
+	if after := keys(t, s.b); !slices.Equal(before, after) {
+		t.Errorf("the archive went from %v to %v", before, after)
+	}
 }
 
 // A state directory without an archive, as after a new bucket: the history begins

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"tidemark/replica/source"
 	"tidemark/snapshot/state"
 	"tidemark/wal"
 )
@@ -99,7 +100,15 @@ func (e *engine) verifyFile(ctx context.Context, err error) error {
 	if _, err := e.Read(); err != nil {
 		return err
 	}
-	att, aerr := e.db.Attach(ctx, e.tail.position(), e.resume)
+	at := e.tail.position()
+	known := source.Known{Position: at, Pinned: at == e.tail.sealed}
+	sealed := e.tail.sealed
+	e.tail.sealed = wal.Position{} // if that fails, nothing is known
+	att, aerr := e.db.Attach(ctx, known, func(wal.Header, wal.Position) error {
+		e.tail.sealed = sealed
+		_, err := e.Secure()
+		return err
+	})
 	if aerr != nil {
 		return errors.Join(err, aerr)
 	}

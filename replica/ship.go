@@ -38,6 +38,7 @@ func sealedOf(h segment.Header, t segment.Trailer, path string, size int64) seal
 // stopped, unless that is pointless, and lives as long as what it is given
 // follows what it has uploaded.
 type shipper struct {
+	opts   Options
 	dir    *local.Dir
 	log    *slog.Logger
 	report *tally
@@ -75,7 +76,7 @@ type shipper struct {
 func (r *replicator) newShipper(arch *archive.Archive, shipped local.Shipped) *shipper {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &shipper{
-		ctx: ctx, cancel: cancel, dir: r.dir, log: r.log, report: &r.report, once: r.once, done: make(chan struct{}),
+		ctx: ctx, cancel: cancel, opts: r.opts, dir: r.dir, log: r.log, report: &r.report, once: r.once, done: make(chan struct{}),
 		arch: arch, bucket: r.opts.Bucket, shipped: shipped,
 		wake: make(chan struct{}, 1), idle: make(chan struct{}, 1),
 	}
@@ -219,8 +220,6 @@ func (s *shipper) rest() error {
 
 // upload puts one segment, again and again unless that is pointless.
 func (s *shipper) upload(ctx context.Context, seg sealed) error {
-	policy := backoff.NewExponentialBackOff()
-	policy.MaxInterval = 30 * time.Second
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := s.attempt(ctx, seg)
 		s.mu.Lock()
@@ -231,7 +230,7 @@ func (s *shipper) upload(ctx context.Context, seg sealed) error {
 			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
-	}, backoff.WithBackOff(policy), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, d time.Duration) {
+	}, backoff.WithBackOff(s.opts.backoff()), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, d time.Duration) {
 		s.log.Warn("upload failed, trying again", slog.Any("err", err), slog.Duration("in", d))
 		s.keep(seg)
 	}))

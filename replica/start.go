@@ -114,9 +114,6 @@ func (e *engine) openArchive(ctx context.Context) error {
 func (e *engine) startFrom(ctx context.Context, from origin) error {
 	e.table, e.head, e.adopt = from.table, from.head, from.adopt
 	e.descends = from.descends || e.opts.Takeover
-	if from.proven {
-		from.position = e.restarted(from.position)
-	}
 	before, err := e.db.Stamp()
 	if err != nil {
 		return err
@@ -126,13 +123,14 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 	if !untouched && from.proven {
 		base = from.table.Clone()
 	}
-	att, err := e.db.Attach(ctx, from.position, func(h wal.Header) error {
+	known := source.Known{Position: from.position, Pinned: from.proven && e.pinnedSince(from.position)}
+	att, err := e.db.Attach(ctx, known, func(h wal.Header, at wal.Position) error {
 		e.tail = e.newTail(ctx)
-		e.tail.reader = wal.NewReader(e.db.WAL(), h, from.position)
+		e.tail.reader = wal.NewReader(e.db.WAL(), h, at)
 		if !untouched {
 			return e.collect()
 		}
-		return e.resume(h)
+		return e.resume(h, at)
 	})
 	if err != nil {
 		return err
@@ -140,7 +138,7 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 	if from.proven && att.Continues {
 		if !att.Resumed {
 			e.tail = e.newTail(ctx)
-			e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, from.position)
+			e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, att.From)
 		}
 		e.tail.sealed = att.End
 		if !untouched {
@@ -157,6 +155,10 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 		e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, att.Header.Start())
 		e.tail.sealed = att.End
 		e.log.Info("carrying on from the WAL's beginning", slog.Uint64("txid", uint64(e.head.TXID)))
+		// What proved that is gone with the first checkpoint.
+		if err := e.remember(local.Process); err != nil {
+			return err
+		}
 		_, err := e.Read()
 		return err
 	}
@@ -192,7 +194,7 @@ func (e *engine) carryOnIfSame(ctx context.Context, att *source.Attachment, from
 }
 
 // resume reads what was committed before a pin, under the write lock.
-func (e *engine) resume(wal.Header) error {
+func (e *engine) resume(wal.Header, wal.Position) error {
 	_, err := e.Secure()
 	return err
 }
@@ -222,18 +224,13 @@ func (e *engine) collectTo(end wal.Position) error {
 	return nil
 }
 
-// restarted gives the place from which a remembered position goes on, if the WAL
-// has restarted since and the pin was held all the time: then it restarted there.
-func (e *engine) restarted(at wal.Position) wal.Position {
-	if e.sealed == (wal.Position{}) || at != e.sealed || !e.db.Held() {
-		return at
-	}
-	h, err := wal.ReadHeader(e.db.WAL())
-	if err != nil || h.Salts == at.Salts {
-		return at
-	}
-	return h.Start()
+// pinnedSince tells whether the database has been pinned since the WAL ended at
+// a position.
+func (e *engine) pinnedSince(at wal.Position) bool {
+	return e.sealed != (wal.Position{}) && at == e.sealed && e.db.Held()
 }
+
+func nothingToResume(wal.Header, wal.Position) error { return nil }
 
 // continuesFile tells whether the database file, without its WAL, is the last
 // state of the history: then the WAL holds all that has happened since, commit by
@@ -288,7 +285,8 @@ var errDiffers = errors.New("a page differs")
 // reattach repairs continuity while running: a new pin, and a comparison of all
 // pages with the last state that was read.
 func (e *engine) reattach(ctx context.Context) error {
-	att, err := e.db.Attach(ctx, wal.Position{}, func(wal.Header) error { return nil })
+	e.tail.sealed = wal.Position{} // until then nothing is known
+	att, err := e.db.Attach(ctx, source.Known{}, nothingToResume)
 	if err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func TestAttachKnown(t *testing.T) {
 			}
 			resumed := 0
 			d := open(t, path)
-			att, err := d.Attach(t.Context(), known, func(h wal.Header) error {
+			att, err := d.Attach(t.Context(), source.Known{Position: known}, func(h wal.Header, _ wal.Position) error {
 				resumed++
 				if h.Salts != known.Salts {
 					t.Errorf("resumed with a WAL of salts %v at %v", h.Salts, known)
@@ -147,13 +147,13 @@ func TestAttachFails(t *testing.T) {
 	d := open(t, path)
 	known := attach(t, d).End
 	errOurs := errors.New("ours")
-	if _, err := d.Attach(t.Context(), known, func(wal.Header) error { return errOurs }); !errors.Is(err, errOurs) {
+	if _, err := d.Attach(t.Context(), source.Known{Position: known}, func(wal.Header, wal.Position) error { return errOurs }); !errors.Is(err, errOurs) {
 		t.Errorf("got %v", err)
 	}
 	app.insert(1)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := d.Attach(ctx, known, nil); !errors.Is(err, context.Canceled) {
+	if _, err := d.Attach(ctx, source.Known{Position: known}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	app.insert(1)

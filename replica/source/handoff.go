@@ -37,11 +37,11 @@ type Drainer interface {
 	Read() (commits int, err error)
 	// Keep reads every commit that the WAL holds when it is called, and makes
 	// sure that a killed process loses none of them. Writers may go on beside
-	// it. After an error the hand-off is given up.
-	Keep() error
+	// it. frames is the number of frames read of this generation. After an
+	// error the hand-off is given up.
+	Keep() (frames uint32, err error)
 	// Secure is Keep under the write lock: nothing can come after what it has
-	// read. frames is the number of frames read of this generation. ErrBusy has
-	// it called again.
+	// read. ErrBusy has it called again.
 	Secure() (frames uint32, err error)
 }
 

@@ -169,7 +169,7 @@ func options() source.Options { return source.Options{Logger: slog.New(slog.Disc
 
 func attach(t *testing.T, d *source.DB) *source.Attachment {
 	t.Helper()
-	att, err := d.Attach(t.Context(), wal.Position{}, nil)
+	att, err := d.Attach(t.Context(), source.Known{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,13 +292,7 @@ func (f *follower) apply(c wal.Commit) error {
 	return nil
 }
 
-func (f *follower) Keep() error {
-	if err := f.read(); err != nil {
-		return err
-	}
-	f.sealed = f.position()
-	return nil
-}
+func (f *follower) Keep() (uint32, error) { return f.Secure() }
 
 func (f *follower) Secure() (uint32, error) {
 	if err := f.read(); err != nil {

@@ -71,11 +71,10 @@ func (d *DB) Check(ctx context.Context) error {
 	return d.untouched(ctx)
 }
 
-// sight is what the database file looked like when it held this many frames of
-// the WAL.
+// sight is what the database file looked like at a moment of the WAL.
 type sight struct {
 	Stamp
-	copied uint32
+	moment
 }
 
 // look takes a sight.
@@ -84,8 +83,8 @@ func (d *DB) look(ctx context.Context) (sight, error) {
 	if err != nil {
 		return sight{}, err
 	}
-	_, copied, err := d.walIndex(ctx, freePatience)
-	return sight{stamp, copied}, err
+	now, err := d.moment(ctx)
+	return sight{stamp, now}, err
 }
 
 // note remembers what the file looks like after a checkpoint of ours.
@@ -107,7 +106,7 @@ func (d *DB) untouched(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if d.seen == nil || now.copied != d.seen.copied {
+		if d.seen == nil || d.seen.checkpointedUntil(now.moment) {
 			d.seen = &now
 			return nil
 		}

@@ -18,6 +18,8 @@ const (
 	// SQLite's busy handler sleeps 100 ms at most.
 	zeroPatience  = 120 * time.Millisecond
 	asidePatience = 400 * time.Millisecond
+	// yieldPoll is how often a pin that nobody reads behind is looked at.
+	yieldPoll = 50 * time.Millisecond
 	// maxAside bounds that moment.
 	maxAside = 2 * time.Second
 )
@@ -82,35 +84,125 @@ func (d *DB) letPass(ctx context.Context, drain Drainer) error {
 	return nil
 }
 
-// stepAside gives the pin up until the checkpoint has copied the WAL.
+// stepAside gives the pin up until the checkpoint begins to copy the WAL.
 func (d *DB) stepAside(ctx context.Context, drain Drainer, before moment) error {
-	if err := drain.Keep(); err != nil {
+	if _, err := drain.Keep(); err != nil {
+		return err
+	}
+	file, err := d.Stamp()
+	if err != nil {
 		return err
 	}
 	d.unpin(ctx)
 	for until := time.Now().Add(maxAside); ctx.Err() == nil && time.Now().Before(until); {
-		_ = sleep(ctx, yieldPause/2) // its end is looked at above
+		_ = sleep(ctx, pause) // its end is looked at above
+		stamp, serr := d.Stamp()
 		now, err := d.moment(ctx)
-		if err == nil && (now.frames == now.copied || now.frames != before.frames || now.salts != before.salts) {
+		if serr != nil || stamp != file || err == nil && (now.frames == now.copied || now != before) {
 			break
 		}
 	}
 	// Nothing, the end of ctx included, may leave the WAL without a pin.
-	err := d.pin(context.WithoutCancel(ctx))
-	if err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := d.pin(ctx); err != nil {
 		return err
 	}
 	d.stuck = time.Time{}
-	now, err := d.moment(context.WithoutCancel(ctx))
+	pinned, err := d.moment(ctx)
 	if err != nil {
 		return err
 	}
-	// A pin of the state that has been read is as good as an exchanged one.
-	if now.frames != before.frames || now.salts != before.salts {
+	// What the pin found must have been read while the WAL was the same still:
+	// from then on it is as good as an exchanged one.
+	read, err := drain.Keep()
+	if err != nil {
+		return err
+	}
+	after, err := d.moment(ctx)
+	if err != nil {
+		return err
+	}
+	if after.salts != before.salts || pinned.salts != before.salts || pinned.frames < before.frames || read < pinned.frames {
 		return ErrAside
 	}
-	d.slot0 = now.frames == now.copied
+	d.slot0 = pinned.frames == pinned.copied
 	return nil
+}
+
+// lockOrStuck takes the write lock, or tells that a checkpoint has it that may
+// wait for the pin.
+func (d *DB) lockOrStuck(ctx context.Context) (stuck bool, err error) {
+	start, since := time.Now(), time.Time{}
+	for {
+		err := d.lock(ctx, 0)
+		if !errors.Is(err, ErrBusy) || time.Since(start) > openPatience {
+			return false, err
+		}
+		if err := sleep(ctx, yieldPause); err != nil {
+			return false, err
+		}
+		busy, err := d.Checkpointing(ctx)
+		switch {
+		case err != nil:
+			return false, err
+		case !busy:
+			since = time.Time{}
+		case since.IsZero():
+			since = time.Now()
+		case time.Since(since) > asidePatience:
+			return true, nil
+		}
+	}
+}
+
+// Checkpointing tells whether a checkpoint of the application's is under way. If
+// not, the WAL may be checkpointed as far as the pin allows.
+func (d *DB) Checkpointing(ctx context.Context) (bool, error) {
+	_, done, err := d.checkpoint(ctx)
+	return done < 0, err
+}
+
+// passAndHold gives the pin up until no checkpoint is under way, for a while at
+// most.
+func (d *DB) passAndHold(ctx context.Context) error {
+	d.unpin(ctx)
+	for until := time.Now().Add(maxAside); time.Now().Before(until); {
+		if err := sleep(ctx, yieldPause); err != nil {
+			break
+		}
+		if busy, err := d.Checkpointing(ctx); err == nil && !busy {
+			break
+		}
+	}
+	return d.pin(context.WithoutCancel(ctx))
+}
+
+// AwaitHeld waits, while the database is pinned and nobody reads the WAL, and lets
+// checkpoints of the application's pass. It tells whether the pin was held all
+// the time.
+func (d *DB) AwaitHeld(ctx context.Context, wait time.Duration) (held bool, err error) {
+	held = true
+	var since time.Time
+	for until := time.Now().Add(wait); time.Now().Before(until); {
+		if err := sleep(ctx, min(yieldPoll, time.Until(until))); err != nil {
+			return held, err
+		}
+		busy, err := d.Checkpointing(ctx)
+		if err != nil || !busy {
+			since = time.Time{}
+			continue // what is wrong with the database shows when it is read
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) > asidePatience {
+			held = false
+			if err := d.passAndHold(ctx); err != nil {
+				return held, err
+			}
+		}
+	}
+	return held, nil
 }
 
 // moment is how far a WAL has come.
@@ -126,4 +218,10 @@ func (d *DB) moment(ctx context.Context) (moment, error) {
 	}
 	frames, copied, err := d.walIndex(ctx, freePatience)
 	return moment{h.Salts, frames, copied}, err
+}
+
+// checkpointedUntil tells whether there must have been a checkpoint since: the
+// file has more of the WAL, or the WAL has restarted.
+func (m moment) checkpointedUntil(now moment) bool {
+	return now.copied != m.copied || now.salts != m.salts || now.frames < m.frames
 }
