@@ -66,7 +66,7 @@ func (e *engine) startNew(ctx context.Context) error {
 	if e.seen, err = watched(); err != nil || res.error != nil {
 		return errors.Join(res.error, err)
 	}
-	e.table, e.descends = res.Table, true
+	e.table, e.descends, e.beginning = res.Table, true, false
 	e.head = segment.Commit{TXID: h.TXID, Time: time.UnixMilli(h.Time).UTC(), Pages: h.Pages, After: res.Checksum}
 	e.report.add(h.TXID, 1, res.Stored)
 	shipped.Newest, shipped.Next = shipped.Next, local.Object{}
@@ -154,7 +154,8 @@ func (e *engine) resync(ctx context.Context, att *source.Attachment) error {
 	}
 	e.place(ctx, att)
 	same := differ == 0 && att.Pages == e.table.Len()
-	if (same || e.descends) && e.adopt != nil {
+	e.descends, e.seen = e.descends || same, nil
+	if e.descends && e.adopt != nil {
 		if err := e.dir.SaveShipped(*e.adopt); err != nil {
 			return err
 		}

@@ -19,6 +19,8 @@ const (
 	// maxSegment is the stored size at which a segment is sealed before its
 	// time. A single transaction can exceed it.
 	maxSegment = 64 << 20
+	// maxLocked is how many frames are read under the write lock.
+	maxLocked = 4000
 	// sumsEvery is how often the page sums are saved. After a crash they are
 	// rolled forward by the indexes of the segments since.
 	sumsEvery = 5 * time.Minute
@@ -32,7 +34,9 @@ type engine struct {
 	// not be read.
 	arch    *archive.Archive
 	offline bool
-	watch   watcher
+	// beginning tells that nothing can be restored from it yet.
+	beginning bool
+	watch     watcher
 	// adopt, if not nil, is what is to be remembered of the archive once the
 	// database is found to belong to it.
 	adopt *local.Shipped
@@ -74,6 +78,8 @@ type tail struct {
 	// published tells how many frames of the WAL count; limit is what it said.
 	published func() (uint32, error)
 	limit     uint32
+	// only is the one generation that may be read, zero: the next one, too.
+	only wal.Salts
 	// until bounds how many count, 0: all.
 	until uint32
 }
@@ -115,6 +121,8 @@ func (t *tail) follow() (restarted bool, err error) {
 		return false, err
 	case t.reader != nil && t.reader.Header().Salts == h.Salts:
 		return false, nil
+	case t.only != (wal.Salts{}):
+		return false, fmt.Errorf("%w: it is another one", errGap)
 	case t.position() != t.sealed && t.position().Frame > 0:
 		// A generation that never held a commit can be given up for another: a
 		// writer that is killed, or rolls back, leaves its header only.
@@ -214,19 +222,22 @@ func (e *engine) checkEnd() error {
 
 // Keep reads to the end of the WAL as it is now and leaves nothing in memory
 // only.
-func (e *engine) Keep() (uint32, error) {
+func (e *engine) Keep(only wal.Salts) (uint32, error) {
+	e.tail.only = only
+	defer func() { e.tail.only = wal.Salts{} }()
 	if _, err := e.readPublished(); err != nil {
 		return 0, err
 	}
-	return e.tail.position().Frame, e.keep()
+	at := e.tail.position().Frame
+	if at < e.tail.limit {
+		return 0, fmt.Errorf("%w: read to frame %d of %d", source.ErrBusy, at, e.tail.limit)
+	}
+	return at, e.keep()
 }
 
 // Secure is Keep under the write lock.
 func (e *engine) Secure() (uint32, error) {
-	e.locked = true
-	_, err := e.readPublished()
-	e.locked = false
-	if err != nil {
+	if err := e.readLocked(); err != nil {
 		return 0, err
 	}
 	// What SQLite counts must have been read. It counts 0 if the WAL is about
@@ -237,6 +248,22 @@ func (e *engine) Secure() (uint32, error) {
 	e.short = 0
 	// The limit is the number of frames, or 0 when the WAL is about to restart.
 	return e.tail.limit, e.keep()
+}
+
+// readLocked reads what little there can be to read under the write lock. If it is
+// much, as after a long transaction, that is source.ErrBusy.
+func (e *engine) readLocked() error {
+	frames, err := e.tail.published()
+	if err != nil {
+		return err
+	}
+	if frames > e.tail.position().Frame+maxLocked {
+		return fmt.Errorf("%w: %d frames are left to be read", source.ErrBusy, frames-e.tail.position().Frame)
+	}
+	e.locked = true
+	defer func() { e.locked = false }()
+	_, err = e.readPublished()
+	return err
 }
 
 // keep leaves nothing in memory only, and lets the WAL restart from here.
@@ -257,13 +284,9 @@ func (e *engine) keep() error {
 // least in the operating system's hands, in the spool. The caller has seen to
 // that.
 func (e *engine) remember(survive local.Durability) error {
-	stamp, err := e.db.Stamp()
-	if err != nil {
-		return err
-	}
-	err = e.dir.Save(local.State{
+	err := e.dir.Save(local.State{
 		Replica: e.arch.Meta().Replica, TXID: e.head.TXID, Checksum: e.table.Checksum(), Pages: e.table.Len(),
-		Time: e.head.Time, Position: e.tail.position(), File: local.Stamp(stamp),
+		Time: e.head.Time, Position: e.tail.position(), File: local.Stamp(e.db.Seen()),
 	}, survive)
 	if err == nil {
 		e.kept = e.tail.position()

@@ -9,6 +9,7 @@ import (
 
 	"tidemark/replica/local"
 	"tidemark/replica/source"
+	"tidemark/wal"
 )
 
 const (
@@ -39,9 +40,15 @@ const (
 	keepEvery = 10 * time.Second
 )
 
+// A WAL that is so many times longer than it should be is told of, so often.
+const (
+	warnFactor = 10
+	warnEvery  = time.Minute
+)
+
 // moments are the times at which the loop did things last.
 type moments struct {
-	handed, checked, read, yielded, kept time.Time
+	handed, checked, read, yielded, kept, warned time.Time
 	// alert is when something changed that brought no commit yet.
 	alert time.Time
 }
@@ -53,10 +60,13 @@ func (e *engine) follow(ctx context.Context) error {
 	e.last = moments{handed: time.Now(), checked: time.Now(), read: time.Now(), kept: time.Now()}
 	for ctx.Err() == nil {
 		n, err := e.turn(ctx)
-		if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-			return nil // told to stop
+		if err == nil || !stopped(ctx, err) {
+			err = e.regain(ctx, err)
 		}
-		if err := e.regain(ctx, err); err != nil {
+		if stopped(ctx, err) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		switch {
@@ -71,6 +81,11 @@ func (e *engine) follow(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// stopped tells whether an error is that ctx has ended.
+func stopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && isAny(err, ctx.Err(), context.Cause(ctx))
 }
 
 // turn does once all that is due, and tells how many commits there were.
@@ -196,10 +211,28 @@ func (e *engine) handOff(ctx context.Context) error {
 	} else {
 		e.nextHand = time.Now().Add(e.handDelay)
 		e.handDelay = min(2*e.handDelay, maxHandDelay)
+		e.warnOfReaders(res)
 	}
 	e.log.Debug("handed off the WAL", slog.Bool("complete", res.Complete),
 		slog.Uint64("frames", uint64(e.tail.sealed.Frame)), slog.Duration("locked", res.Locked), slog.String("why", res.Why))
 	return nil
+}
+
+// warnOfReaders tells, once in a while, who keeps a WAL from being handed off that
+// has grown far beyond its length.
+func (e *engine) warnOfReaders(res source.HandOffResult) {
+	frames := e.tail.position().Frame
+	if int(frames) < warnFactor*e.opts.CheckpointPages || time.Since(e.last.warned) < warnEvery {
+		return
+	}
+	e.last.warned = time.Now()
+	attrs := []any{
+		slog.Uint64("frames", uint64(frames)), slog.Int64("bytes", int64(frames)*(int64(e.db.PageSize())+wal.FrameHeaderSize)), slog.String("why", res.Why),
+	}
+	if readers := e.db.Readers(); len(readers) > 0 {
+		attrs = append(attrs, slog.Any("readers", readers))
+	}
+	e.log.Warn("the WAL grows, since it can't be checkpointed to its end; replication goes on", attrs...)
 }
 
 // sealDue decides whether the open segment is to be uploaded. While an upload

@@ -173,7 +173,6 @@ func Once(ctx context.Context, opts Options) (Report, error) {
 	return run(ctx, opts, true)
 }
 
-//nolint:revive // once is what the two callers differ in
 func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 	r, err := open(ctx, opts.withDefaults(), once)
 	if err != nil {

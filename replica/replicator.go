@@ -151,10 +151,11 @@ func (r *replicator) follow(ctx context.Context) error {
 	return err
 }
 
-// mayWait tells whether a start that failed can wait for storage: the local state
+// mayWait tells whether a start that failed can wait for storage, or for the
+// application's locks: the local state
 // shows that the database has been followed before, and the WAL is pinned.
 func (r *replicator) mayWait(err error) bool {
-	if !errors.Is(err, storage.ErrUnreachable) || !r.db.Held() {
+	if !isAny(err, storage.ErrUnreachable, source.ErrBusy) || !r.db.Held() {
 		return false
 	}
 	_, lerr := r.dir.Load()
@@ -167,7 +168,7 @@ func (r *replicator) mayWait(err error) bool {
 func (r *replicator) overflow(ctx context.Context) error {
 	r.log.Error("the spool has reached its limit: its commits are given up, and what they did will be one commit of the history",
 		slog.Int64("limit", r.opts.SpoolLimit))
-	r.endShipper((*shipper).drop)
+	r.endShipper(func(s *shipper) { s.drop(ctx) })
 	// The spool is of no use without the remembered state: so that goes first.
 	if err := errors.Join(r.dir.Forget(), r.dropSpool()); err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 // run is the life of an engine: start, follow, ship what is left.
 func (e *engine) run(ctx context.Context) error {
 	if err := e.start(ctx); err != nil {
-		if ctx.Err() != nil && e.arch != nil && e.table == nil && !e.ready {
+		if ctx.Err() != nil && e.beginning {
 			err = fmt.Errorf("%w: %w", ErrUnfinished, err)
 		}
 		return err
@@ -30,6 +30,8 @@ func (e *engine) run(ctx context.Context) error {
 		err = e.followWhileShipping(ctx)
 	}
 	switch {
+	case err == nil && e.tail.sealed == (wal.Position{}) && e.tail.reader != nil:
+		return errors.New("stopped while pages were compared; what was read before waits in the spool, and the next start compares again")
 	case err == nil, errors.Is(err, ErrReplaced):
 		// Also what was read of a file that is no longer the database is
 		// shipped, for as long as a stop may take.

@@ -123,8 +123,9 @@ func (s *shipper) stop() {
 	}
 }
 
-// drop ends it after the upload that is under way, and at once if that fails.
-func (s *shipper) drop() {
+// drop ends it after the upload that is under way, and at once if that fails or
+// ctx ends.
+func (s *shipper) drop(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	s.queue = s.queue[:min(len(s.queue), 1)]
@@ -134,7 +135,11 @@ func (s *shipper) drop() {
 	}
 	s.mu.Unlock()
 	poke(s.wake)
-	<-s.done
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		s.stop()
+	}
 }
 
 // isIdle tells whether nothing is queued or on its way.
@@ -248,10 +253,11 @@ func (s *shipper) attempt(ctx context.Context, seg sealed) error {
 	}
 	object := local.Object{First: seg.first, Last: seg.last, Sum: seg.sum}
 	s.shipped.Next = object
-	if err := s.dir.SaveShipped(s.shipped); err != nil {
+	unnoted := s.dir.SaveShipped(s.shipped)
+	if unnoted != nil {
 		// On a disk that is full nothing else makes room. A process that ends
 		// now finds the segment in the spool.
-		s.log.Warn("uploading without noting it", slog.Any("err", err))
+		s.log.Warn("uploading without noting it", slog.Any("err", unnoted))
 	}
 	fs := s.dir.FS()
 	err := s.arch.PutSegment(ctx, seg.first, archive.Body{Size: seg.size, Open: func() (io.ReadCloser, error) { return disk.Open(fs, seg.path) }})
@@ -263,6 +269,12 @@ func (s *shipper) attempt(ctx context.Context, seg sealed) error {
 	s.shipped.Newest = object
 	if err := fs.Remove(seg.path); err != nil {
 		s.log.Warn("an uploaded segment stays in the spool until the next start", slog.Any("err", err))
+	}
+	if unnoted == nil {
+		return nil
+	}
+	if err := s.dir.SaveShipped(s.shipped); err != nil { // there is room now
+		s.log.Warn("what is uploaded is not noted", slog.Any("err", err))
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (e *engine) start(ctx context.Context) error {
 	if err := e.db.EnsureWAL(ctx); err != nil {
 		return err
 	}
-	if l := e.arch.Listing(); !e.offline && len(l.Segments)+len(l.Snapshots) == 0 {
+	if e.beginning {
 		return e.startNew(ctx)
 	}
 	from, err := e.recall(ctx)
@@ -103,6 +103,8 @@ func (e *engine) openArchive(ctx context.Context) error {
 			ErrRefused, arch.Meta().PageSize, e.db.PageSize())
 	}
 	e.arch = arch
+	l := arch.Listing()
+	e.beginning = len(l.Segments)+len(l.Snapshots) == 0
 	if e.opts.Unfenced {
 		return nil
 	}

@@ -32,13 +32,11 @@ type FS interface {
 
 // File is an open file. It is as safe for concurrent use as an [os.File].
 type File interface {
-	io.ReadWriteSeeker
+	fs.File
+	io.Writer
 	io.ReaderAt
-	io.Closer
 	// Name is the name that the file was opened by.
 	Name() string
-	// Stat describes the file.
-	Stat() (fs.FileInfo, error)
 	// Sync makes what was written survive a power cut; of a folder, the names
 	// in it.
 	Sync() error

@@ -42,7 +42,7 @@ func sample() local.State {
 		Position: wal.Position{
 			Salts: wal.Salts{Salt1: 1<<32 - 1, Salt2: 7}, Frame: 12345, Sum: wal.Checksum{S0: 1, S1: 1 << 31},
 		},
-		File: local.Stamp{Size: 1 << 40, Modified: 1<<62 + 1},
+		File: local.Stamp{Size: 1 << 40, Modified: 1<<62 + 1, File: 1<<64 - 1, Changed: -1},
 	}
 }
 

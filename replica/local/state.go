@@ -40,6 +40,10 @@ type State struct {
 type Stamp struct {
 	// Size is in bytes, Modified in nanoseconds since 1970.
 	Size, Modified int64
+	// File and Changed are the file's number and the time of its last change of
+	// any kind, or 0.
+	File    uint64
+	Changed int64
 }
 
 // file is the stored form.
@@ -57,6 +61,8 @@ type file struct {
 	Sum1     uint32    `json:"sum1"`
 	Size     int64     `json:"file_size"`
 	Modified int64     `json:"file_modified,string"`
+	File     uint64    `json:"file_number,string"`
+	Changed  int64     `json:"file_changed,string"`
 	// Sum is the xxh64 of the file with this field 0: a torn file must not
 	// pass for an old one.
 	Sum uint64 `json:"sum,string"`
@@ -71,7 +77,7 @@ func (d *Dir) Save(s State, survive Durability) error {
 		Pages: s.Pages, Time: s.Time.UTC(),
 		Salt1: s.Position.Salts.Salt1, Salt2: s.Position.Salts.Salt2, Frame: s.Position.Frame,
 		Sum0: s.Position.Sum.S0, Sum1: s.Position.Sum.S1,
-		Size: s.File.Size, Modified: s.File.Modified,
+		Size: s.File.Size, Modified: s.File.Modified, File: s.File.File, Changed: s.File.Changed,
 	}
 	f.Sum = f.hash()
 	b, err := json.Marshal(f)
@@ -115,6 +121,6 @@ func (d *Dir) Load() (State, error) {
 			Salts: wal.Salts{Salt1: f.Salt1, Salt2: f.Salt2}, Frame: f.Frame,
 			Sum: wal.Checksum{S0: f.Sum0, S1: f.Sum1},
 		},
-		File: Stamp{f.Size, f.Modified},
+		File: Stamp{Size: f.Size, Modified: f.Modified, File: f.File, Changed: f.Changed},
 	}, nil
 }

@@ -95,35 +95,26 @@ func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, 
 }
 
 // attachLocked is the part under the write lock, which it gives back. It gives
-// nil if the WAL restarted since it was scanned.
+// nil if the WAL restarted since it was scanned, or much was written.
 func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header, wal.Position) error) (a *Attachment, err error) {
 	defer func() { err = errors.Join(err, d.unlock(ctx)) }()
 	if h, err := wal.ReadHeader(d.wal); s.restarted(h, err) {
 		return nil, nil //nolint:nilnil // documented
 	}
+	frames, _, err := d.walIndex(ctx, openPatience)
+	if err != nil {
+		return nil, err
+	}
+	if s.reader != nil && frames > s.end().Frame+maxUnderLock {
+		return nil, nil //nolint:nilnil // documented
+	}
 	if err := errors.Join(s.run(ctx, d), s.whole()); err != nil {
 		return nil, err
 	}
-	if err := d.pin(ctx); err != nil {
-		return nil, err
-	}
-	if err := d.pins[d.pinned].QueryRowContext(ctx, "PRAGMA page_count").Scan(&s.pages); err != nil {
-		return nil, fmt.Errorf("read page count of %s: %w", d.path, err)
-	}
-	backfilled, err := d.dropBackfilled(ctx, s)
+	image, backfilled, err := d.freeze(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	image := &Image{db: d.file, wal: d.wal, header: s.header, size: d.pageSize, pages: s.pages, frames: s.frames}
-	info, err := d.file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("look at %s: %w", d.path, err)
-	}
-	if err := image.Complete(info.Size()); err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path, err)
-	}
-	d.slot0 = backfilled
-	d.note(ctx)
 	resumed := s.continues && s.end().Frame-s.known.Frame <= resumeFrames
 	if resumed {
 		if err := resume(s.header, s.known); err != nil {
@@ -137,6 +128,35 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header, 
 		Continues: s.continues, Resumed: resumed, From: s.known,
 		Image: image,
 	}, nil
+}
+
+// freeze pins what was scanned and gives its image. It tells whether the file has
+// all of the WAL.
+func (d *DB) freeze(ctx context.Context, s *scan) (*Image, bool, error) {
+	if err := d.pin(ctx); err != nil {
+		return nil, false, err
+	}
+	if err := d.pins[d.pinned].QueryRowContext(ctx, "PRAGMA page_count").Scan(&s.pages); err != nil {
+		return nil, false, fmt.Errorf("read page count of %s: %w", d.path, err)
+	}
+	backfilled, err := d.dropBackfilled(ctx, s)
+	if err != nil {
+		return nil, false, err
+	}
+	if s.reader == nil && !backfilled {
+		return nil, false, fmt.Errorf("%w: the header of its WAL can't be read, and not all of the WAL is in %s", ErrDamaged, d.path)
+	}
+	image := &Image{db: d.file, wal: d.wal, header: s.header, size: d.pageSize, pages: s.pages, frames: s.frames}
+	info, err := d.file.Stat()
+	if err != nil {
+		return nil, false, fmt.Errorf("look at %s: %w", d.path, err)
+	}
+	if err := image.Complete(info.Size()); err != nil {
+		return nil, false, fmt.Errorf("%s: %w", d.path, err)
+	}
+	d.slot0 = backfilled
+	d.note(ctx)
+	return image, backfilled, nil
 }
 
 // dropBackfilled forgets where the pages lie in the WAL if the database file has
@@ -181,20 +201,29 @@ func (s *scan) whole() error {
 	return nil
 }
 
+// open reads the WAL's header, if it has one.
+func (s *scan) open(d *DB) error {
+	if s.reader != nil {
+		return nil
+	}
+	h, err := wal.ReadHeader(d.wal)
+	if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrHeader) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.header, s.reader = h, wal.NewReader(d.wal, h, h.Start())
+	if s.pinned && s.known.Salts != h.Salts {
+		s.known = h.Start()
+	}
+	s.continues = s.known == h.Start()
+	return nil
+}
+
 func (s *scan) run(ctx context.Context, d *DB) error {
-	if s.reader == nil {
-		h, err := wal.ReadHeader(d.wal)
-		if errors.Is(err, io.EOF) || errors.Is(err, wal.ErrHeader) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		s.header, s.reader = h, wal.NewReader(d.wal, h, h.Start())
-		if s.pinned && s.known.Salts != h.Salts {
-			s.known = h.Start()
-		}
-		s.continues = s.known == h.Start()
+	if err := s.open(d); err != nil || s.reader == nil {
+		return err
 	}
 	published, err := d.Published(ctx)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"tidemark/wal"
 )
 
 // maxUnderLock is how many frames a hand-off may leave to be checkpointed under
@@ -37,11 +39,13 @@ type Drainer interface {
 	Read() (commits int, err error)
 	// Keep reads every commit that the WAL holds when it is called, and makes
 	// sure that a killed process loses none of them. Writers may go on beside
-	// it. frames is the number of frames read of this generation. After an
-	// error the hand-off is given up.
-	Keep() (frames uint32, err error)
+	// it. frames is the number of frames read of this generation, which must be
+	// the one with these salts, if they are not zero. After an error the
+	// hand-off is given up.
+	Keep(only wal.Salts) (frames uint32, err error)
 	// Secure is Keep under the write lock: nothing can come after what it has
-	// read. ErrBusy has it called again.
+	// read. ErrBusy, as when there is too much to be read under a lock, has it
+	// called again.
 	Secure() (frames uint32, err error)
 }
 
@@ -103,14 +107,13 @@ func (d *DB) checkpointYielding(ctx context.Context, drain Drainer) (done int, e
 // Then the attempts become few, since each one reads for a moment, which such a
 // checkpoint has to wait for, too.
 func (d *DB) lockReading(ctx context.Context, drain Drainer) (locked bool, err error) {
-	start, turn := time.Now(), lockTurn
+	start := time.Now()
 	for wait := time.Duration(0); time.Since(start) < lockPatience; wait = min(wait+pause, lockTurn) {
+		turn := lockTurn
 		n, err := drain.Read()
 		if err == nil && n == 0 && wait > 0 {
 			turn, wait = 0, lockTurn
 			_, err = d.Yield(ctx, drain)
-		} else {
-			turn = lockTurn
 		}
 		if err != nil {
 			return false, err
@@ -146,7 +149,7 @@ func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *Ha
 	total, done, err := d.checkpointPatiently(ctx)
 	// Nothing, the end of ctx included, may leave the WAL without a pin.
 	if pinErr := d.pin(context.WithoutCancel(ctx)); pinErr != nil {
-		return false, errors.Join(err, fmt.Errorf("the pin is lost: %w", pinErr))
+		return false, errors.Join(err, fmt.Errorf("%w: %v", ErrAside, pinErr)) //nolint:errorlint // ErrBusy passes, this does not
 	}
 	res.Complete = err == nil && total == done
 	d.slot0 = res.Complete

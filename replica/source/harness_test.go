@@ -209,6 +209,7 @@ type follower struct {
 	size     wal.PageSize
 	reader   *wal.Reader
 	sealed   wal.Position
+	only     wal.Salts
 	copy     []byte
 	commits  int
 	restarts int
@@ -246,7 +247,7 @@ func (f *follower) read() error {
 	case err != nil:
 		return err
 	case f.reader == nil || f.reader.Header().Salts != h.Salts:
-		if f.position() != f.sealed {
+		if f.position() != f.sealed || f.only != (wal.Salts{}) {
 			return errGap
 		}
 		f.reader = wal.NewReader(f.src, h, h.Start())
@@ -292,7 +293,11 @@ func (f *follower) apply(c wal.Commit) error {
 	return nil
 }
 
-func (f *follower) Keep() (uint32, error) { return f.Secure() }
+func (f *follower) Keep(only wal.Salts) (uint32, error) {
+	f.only = only
+	defer func() { f.only = wal.Salts{} }()
+	return f.Secure()
+}
 
 func (f *follower) Secure() (uint32, error) {
 	if err := f.read(); err != nil {

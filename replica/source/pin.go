@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"tidemark/wal"
 )
 
 // pin opens a read transaction on the connection that holds none, and then
@@ -32,7 +34,7 @@ func (d *DB) exchange(ctx context.Context, drain Drainer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := drain.Keep(); err != nil {
+	if _, err := drain.Keep(wal.Salts{}); err != nil {
 		rollback(ctx, d.pins[next])
 		return err
 	}

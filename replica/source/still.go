@@ -11,6 +11,17 @@ import (
 type Stamp struct {
 	// Size is in bytes, Modified in nanoseconds since 1970.
 	Size, Modified int64
+	// File is the file's number and Changed the time of its last change of any
+	// kind, where the system has them, else 0: they tell a file that was put in
+	// another's place, or written to, with its times preserved.
+	File    uint64
+	Changed int64
+}
+
+func stampOf(info os.FileInfo) Stamp {
+	s := Stamp{Size: info.Size(), Modified: info.ModTime().UnixNano()}
+	s.File, s.Changed = identity(info)
+	return s
 }
 
 // Stamp is what the database file looks like now.
@@ -19,7 +30,7 @@ func (d *DB) Stamp() (Stamp, error) {
 	if err != nil {
 		return Stamp{}, fmt.Errorf("look at %s: %w", d.path, err)
 	}
-	return Stamp{Size: info.Size(), Modified: info.ModTime().UnixNano()}, nil
+	return stampOf(info), nil
 }
 
 // Hold pins the database as it is, if it is not pinned yet: what is committed
@@ -75,6 +86,15 @@ func (d *DB) Check(ctx context.Context) error {
 type sight struct {
 	Stamp
 	moment
+}
+
+// Seen is what the database file looked like when it was last known to hold what
+// SQLite has written; zero if that is not known.
+func (d *DB) Seen() Stamp {
+	if d.seen == nil {
+		return Stamp{}
+	}
+	return d.seen.Stamp
 }
 
 // look takes a sight.

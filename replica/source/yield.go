@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -84,9 +85,10 @@ func (d *DB) letPass(ctx context.Context, drain Drainer) error {
 	return nil
 }
 
-// stepAside gives the pin up until the checkpoint begins to copy the WAL.
+// stepAside gives the pin up until the checkpoint begins to copy the WAL. Once it
+// has, all that is not sure is ErrAside.
 func (d *DB) stepAside(ctx context.Context, drain Drainer, before moment) error {
-	if _, err := drain.Keep(); err != nil {
+	if _, err := drain.Keep(wal.Salts{}); err != nil {
 		return err
 	}
 	file, err := d.Stamp()
@@ -103,7 +105,16 @@ func (d *DB) stepAside(ctx context.Context, drain Drainer, before moment) error 
 		}
 	}
 	// Nothing, the end of ctx included, may leave the WAL without a pin.
-	ctx = context.WithoutCancel(ctx)
+	if err := d.standAgain(context.WithoutCancel(ctx), drain, before); err != nil {
+		return fmt.Errorf("%w: %v", ErrAside, err) //nolint:errorlint // ErrBusy passes, this does not
+	}
+	return nil
+}
+
+// standAgain pins the database after a moment without a pin, and fails if
+// anything may have been missed. What the new pin finds must be read while the
+// WAL is still the same: from then on it is as good as an exchanged one.
+func (d *DB) standAgain(ctx context.Context, drain Drainer, before moment) error {
 	if err := d.pin(ctx); err != nil {
 		return err
 	}
@@ -112,18 +123,15 @@ func (d *DB) stepAside(ctx context.Context, drain Drainer, before moment) error 
 	if err != nil {
 		return err
 	}
-	// What the pin found must have been read while the WAL was the same still:
-	// from then on it is as good as an exchanged one.
-	read, err := drain.Keep()
+	if pinned.salts != before.salts || pinned.salts == (wal.Salts{}) || pinned.frames < before.frames {
+		return errors.New("the WAL has restarted")
+	}
+	read, err := drain.Keep(before.salts)
 	if err != nil {
 		return err
 	}
-	after, err := d.moment(ctx)
-	if err != nil {
-		return err
-	}
-	if after.salts != before.salts || pinned.salts != before.salts || pinned.frames < before.frames || read < pinned.frames {
-		return ErrAside
+	if read < pinned.frames {
+		return errors.New("the WAL has restarted before it was read")
 	}
 	d.slot0 = pinned.frames == pinned.copied
 	return nil
