@@ -6,6 +6,10 @@
 // Between them there are only files: a segment is written once, sealed when the
 // sync interval is over and the uploader is idle, uploaded, and removed.
 //
+// An engine lives until it is told to stop or something fails. What may pass, as a
+// full disk does, ends the engine and not the run: the pin stays, and another
+// engine begins with what the local state says, as after a crash.
+//
 // What makes this safe:
 //
 //   - The pin (package source) keeps every frame readable until the engine has
@@ -20,5 +24,9 @@
 //   - Each commit's state checksum is computed from the page sums and stored with
 //     it. A restore must reproduce it.
 //   - Segments are put under keys that depend only on their first TXID, if absent
-//     (package archive): of two writers one stops.
+//     (package archive): of two writers one stops. What is being put is noted
+//     before, so that it is recognised if nothing is noted after.
+//   - That a WAL goes on as remembered does not tell that the database file is
+//     the one that it belongs to. It is compared with the page sums unless it
+//     looks as it did.
 package replica

@@ -34,6 +34,9 @@ type engine struct {
 	// not be read.
 	arch    *archive.Archive
 	offline bool
+	// adrift tells that it may have missed something since the last place at
+	// which it stood.
+	adrift bool
 	// beginning tells that nothing can be restored from it yet.
 	beginning bool
 	watch     watcher

@@ -205,7 +205,7 @@ func (w *world) replace() {
 		w.stop()
 	}
 	w.note("TXID %v is put in the database's place", id)
-	w.must(errors.Join(gone(w.app.path+"-wal"), gone(w.app.path+"-shm"), os.Rename(w.app.path+".new", w.app.path)))
+	w.must(errors.Join(os.RemoveAll(w.app.path+"-wal"), os.RemoveAll(w.app.path+"-shm"), os.Rename(w.app.path+".new", w.app.path)))
 	w.model.made(version{digest: digest, made: fmt.Sprintf("TXID %v put back", id), jump: true})
 	w.look()
 	if w.proc != nil {
@@ -214,13 +214,6 @@ func (w *world) replace() {
 	w.gap.lose("the database was replaced")
 	w.openApp()
 	w.same()
-}
-
-func gone(path string) error {
-	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }
 
 // replacedLive waits until tidemark has noticed. The application can go on
@@ -234,4 +227,20 @@ func (w *world) replacedLive() {
 		w.fail("it does not say that the database was replaced: %v", w.proc.err)
 	}
 	w.ended()
+}
+
+// repeats tells whether the WAL has a page with the content that it had in the
+// state that is remembered. If that is not in the archive, it can have.
+func (w *world) repeats() bool {
+	if w.facts.frames == 0 || !w.gap.known || w.gap.base > w.head() {
+		return w.facts.frames > 0
+	}
+	out := w.file("base")
+	_, err := contentAt(w.t.Context(), w.bucket.Bucket, w.gap.base, out)
+	w.must(err)
+	was, err := os.ReadFile(out)
+	w.must(err)
+	repeats, err := w.app.repeats(was, w.facts.frames)
+	w.must(err)
+	return repeats
 }

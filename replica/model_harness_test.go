@@ -34,9 +34,9 @@ import (
 type weather int
 
 const (
-	fair  weather = iota
-	away          // nothing is reached
-	lossy         // what is put arrives, and the answer does not
+	storageUp    weather = iota
+	storageDown          // nothing is reached
+	storageLossy         // what is put arrives, and the answer does not
 )
 
 func (s weather) String() string { return []string{"up", "down", "losing replies"}[s] }
@@ -71,8 +71,8 @@ func (f *fickle) now() (weather, error) {
 		close(f.asked)
 		f.asked = nil
 	}
-	if f.weather == away {
-		return away, fmt.Errorf("%w: in this test", storage.ErrUnreachable)
+	if f.weather == storageDown {
+		return storageDown, fmt.Errorf("%w: in this test", storage.ErrUnreachable)
 	}
 	return f.weather, nil
 }
@@ -84,7 +84,7 @@ func (f *fickle) Put(ctx context.Context, key string, body io.Reader, opts stora
 	if err != nil {
 		return err
 	}
-	if err := f.Bucket.Put(ctx, key, body, opts); err != nil || s == fair {
+	if err := f.Bucket.Put(ctx, key, body, opts); err != nil || s == storageUp {
 		return err
 	}
 	return fmt.Errorf("put %s: %w: the reply is lost", key, storage.ErrUnreachable)

@@ -290,7 +290,7 @@ func (w *world) turn() {
 // finish brings everything to an end, and checks all.
 func (w *world) finish() {
 	w.note("the end")
-	w.weather(fair)
+	w.weather(storageUp)
 	w.endTransaction("COMMIT")
 	const most = 10
 	for range most {

@@ -230,7 +230,7 @@ func (w *world) run(what course) {
 	}
 	if w.launch(what) && what == once {
 		<-w.proc.done
-		if err := w.proc.err; err != nil && (w.bucket.is(fair) || !isAway(err)) {
+		if err := w.proc.err; err != nil && (w.bucket.is(storageUp) || !isAway(err)) {
 			w.fail("a run to ship everything once ended: %v", err)
 		}
 		w.ended()
@@ -246,7 +246,7 @@ func (w *world) launch(what course) bool {
 		run = replica.Once
 	}
 	asked := w.bucket.next()
-	if !w.bucket.is(away) {
+	if !w.bucket.is(storageDown) {
 		asked = nil
 	}
 	w.proc = begin(w.opts, run)
@@ -272,29 +272,13 @@ func (w *world) launch(what course) bool {
 	case errors.Is(err, replica.ErrRefused) && !w.gap.known && !w.opts.Takeover:
 		w.refused()
 		return w.launch(what)
-	case isAway(err) && w.bucket.is(away):
+	case isAway(err) && w.bucket.is(storageDown):
 		w.note("it can't")
-	case isAway(err) && what == once && w.bucket.is(lossy):
+	case isAway(err) && what == once && w.bucket.is(storageLossy):
 	default:
 		w.fail("tidemark does not start: %v", err)
 	}
 	return false
-}
-
-// repeats tells whether the WAL has a page with the content that it had in the
-// state that is remembered. If that is not in the archive, it can have.
-func (w *world) repeats() bool {
-	if w.facts.frames == 0 || !w.gap.known || w.gap.base > w.head() {
-		return w.facts.frames > 0
-	}
-	out := w.file("base")
-	_, err := contentAt(w.t.Context(), w.bucket.Bucket, w.gap.base, out)
-	w.must(err)
-	was, err := os.ReadFile(out)
-	w.must(err)
-	repeats, err := w.app.repeats(was, w.facts.frames)
-	w.must(err)
-	return repeats
 }
 
 // refused checks that a database without local state was refused for a reason,
@@ -367,7 +351,7 @@ func (w *world) complete() {
 	if g := w.gap; !g.known || g.base != w.head() || g.facts.beyond(g.at) {
 		w.fail("a stop leaves commits unread: TXID %v is remembered, %v is in the archive, the WAL is %+v", g.base, w.head(), g.facts)
 	}
-	spool, err := os.ReadDir(filepath.Join(w.opts.StateDir, "spool"))
+	spool, err := filepath.Glob(filepath.Join(w.opts.StateDir, "spool", "*.[sp][ea][gr]*"))
 	if err != nil || len(spool) > 0 {
 		w.fail("a stop leaves a spool: %v %v", spool, err)
 	}
@@ -403,7 +387,7 @@ func (w *world) kill() {
 	if err == nil {
 		w.bucket = &fickle{Bucket: objects, weather: old.weather}
 	}
-	old.weather = fair
+	old.weather = storageUp
 	old.mu.Unlock()
 	old.still.Unlock()
 	w.must(err)
@@ -421,13 +405,13 @@ func (w *world) loseState() {
 
 // change changes how storage does.
 func (w *world) change() {
-	w.weather(rapid.SampledFrom([]weather{away, away, fair, lossy}).Draw(w.t, "storage"))
+	w.weather(rapid.SampledFrom([]weather{storageDown, storageDown, storageUp, storageLossy}).Draw(w.t, "storage"))
 }
 
 func (w *world) weather(s weather) {
 	w.note("storage is %v", s)
 	w.bucket.set(s)
-	if w.proc == nil || w.proc.attached || s == away {
+	if w.proc == nil || w.proc.attached || s == storageDown {
 		return
 	}
 	w.endTransaction("COMMIT") // it waits for the write lock
@@ -449,7 +433,7 @@ func (w *world) turnClock() {
 // looks at what is new in it.
 func (w *world) catchUp() {
 	w.endTransaction("COMMIT")
-	w.weather(fair)
+	w.weather(storageUp)
 	w.note("tidemark catches up")
 	if w.opts.SyncInterval > time.Second {
 		w.stop()

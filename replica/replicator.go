@@ -142,7 +142,7 @@ func (r *replicator) follow(ctx context.Context) error {
 	e := &engine{replicator: r}
 	err := e.run(ctx)
 	r.sealed = wal.Position{}
-	if e.table != nil && r.db.Held() {
+	if e.table != nil && !e.adrift && r.db.Held() {
 		r.sealed = e.tail.sealed
 	}
 	if cerr := e.close(); cerr != nil {
@@ -152,8 +152,8 @@ func (r *replicator) follow(ctx context.Context) error {
 }
 
 // mayWait tells whether a start that failed can wait for storage, or for the
-// application's locks: the local state
-// shows that the database has been followed before, and the WAL is pinned.
+// application's locks: the local state shows that the database has been followed
+// before, and the WAL is pinned.
 func (r *replicator) mayWait(err error) bool {
 	if !isAny(err, storage.ErrUnreachable, source.ErrBusy) || !r.db.Held() {
 		return false

@@ -30,7 +30,7 @@ func (e *engine) run(ctx context.Context) error {
 		err = e.followWhileShipping(ctx)
 	}
 	switch {
-	case err == nil && e.tail.sealed == (wal.Position{}) && e.tail.reader != nil:
+	case err == nil && e.adrift:
 		return errors.New("stopped while pages were compared; what was read before waits in the spool, and the next start compares again")
 	case err == nil, errors.Is(err, ErrReplaced):
 		// Also what was read of a file that is no longer the database is
@@ -104,20 +104,15 @@ func (e *engine) verifyFile(ctx context.Context, err error) error {
 	}
 	at := e.tail.position()
 	known := source.Known{Position: at, Pinned: at == e.tail.sealed}
-	sealed := e.tail.sealed
-	e.tail.sealed = wal.Position{} // if that fails, nothing is known
-	att, aerr := e.db.Attach(ctx, known, func(wal.Header, wal.Position) error {
-		e.tail.sealed = sealed
-		_, err := e.Secure()
-		return err
-	})
+	e.adrift = true
+	att, aerr := e.db.Attach(ctx, known, e.resume)
 	if aerr != nil {
 		return errors.Join(err, aerr)
 	}
 	if !att.Resumed {
 		return fmt.Errorf("%w: it restarted while the database file was looked at", errGap)
 	}
-	e.tail.sealed, e.handed = att.End, false
+	e.tail.sealed, e.handed, e.adrift = att.End, false, false
 	same, cerr := e.matches(ctx, att.Image)
 	if cerr != nil {
 		return cerr

@@ -287,7 +287,7 @@ var errDiffers = errors.New("a page differs")
 // reattach repairs continuity while running: a new pin, and a comparison of all
 // pages with the last state that was read.
 func (e *engine) reattach(ctx context.Context) error {
-	e.tail.sealed = wal.Position{} // until then nothing is known
+	e.adrift = true
 	att, err := e.db.Attach(ctx, source.Known{}, nothingToResume)
 	if err != nil {
 		return err
@@ -299,6 +299,7 @@ func (e *engine) reattach(ctx context.Context) error {
 func (e *engine) place(ctx context.Context, att *source.Attachment) {
 	e.tail = e.newTail(ctx)
 	e.tail.sealed = att.End
+	e.adrift = false
 	if att.HasWAL {
 		e.tail.reader = wal.NewReader(e.db.WAL(), att.Header, att.End)
 	}

@@ -133,7 +133,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case isAny(err, archive.ErrNoReplica, archive.ErrOutOfRange):
 		return exitNothing
-	case isAny(err, block.ErrCorrupt, archive.ErrBroken, restore.ErrChecksum, restore.ErrIntegrity, replica.ErrDamaged):
+	case isAny(err, block.ErrCorrupt, archive.ErrBroken, restore.ErrChecksum, restore.ErrIntegrity, replica.ErrDamaged, replica.ErrOverwritten):
 		return exitBadData
 	default:
 		return exitFailed

@@ -41,7 +41,11 @@ func TestDescribe(t *testing.T) {
 		{replica.ErrDamaged, exitBadData, "PRAGMA integrity_check"},
 		{replica.ErrUnfinished, exitFailed, "run it again"},
 		{replica.ErrReplaced, exitFailed, "stop tidemark before"},
+		{replica.ErrOverwritten, exitBadData, ""}, // its text says what to do
 		{replica.ErrFenced, exitFailed, "stop one of the two"},
+		{replica.ErrFenced, exitFailed, "--takeover"},
+		{replica.ErrUnfenceable, exitFailed, "If-None-Match"},
+		{replica.ErrUnfenceable, exitFailed, "--unfenced"},
 		{replica.ErrNotDatabase, exitFailed, "SQLite database"},
 		{storage.ErrNoBucket, exitFailed, "check the name"},
 		{storage.ErrDenied, exitFailed, "AWS_ACCESS_KEY_ID"},

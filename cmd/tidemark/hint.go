@@ -101,7 +101,8 @@ func hints() []advice {
 		{replica.ErrUnfinished, "run it again"},
 		{replica.ErrReplaced, "stop tidemark before a database is replaced; the next run compares the new file with the replica"},
 		{replica.ErrLocked, "look for it with ps or systemctl; to ship to a second place at the same time, give a --state-dir and a URL of its own"},
-		{replica.ErrFenced, "another process ships to this URL: stop one of the two, or give each database a URL of its own"},
+		{replica.ErrFenced, "two replicators ship to this URL: stop one of the two, and start the one that should own the replica with --takeover; for two databases use two URLs"},
+		{replica.ErrUnfenceable, "use storage or an endpoint that honours If-None-Match, such as AWS S3, MinIO or Cloudflare R2; or say --" + config.KeyUnfenced + " if only one tidemark ever writes there"},
 		{replica.ErrNotDatabase, "give the path of a SQLite database; an encrypted one can't be replicated"},
 		{fs.ErrNotExist, "check the path"},
 	}

@@ -206,6 +206,9 @@ func Create(ctx context.Context, b storage.Bucket, size wal.PageSize, now time.T
 	raw = append(raw, '\n')
 	a := &Archive{bucket: b, meta: m, raw: raw}
 	if err := a.putOnce(ctx, metaKey, bytesBody(raw)); err != nil {
+		if errors.Is(err, storage.ErrUnconditional) {
+			err = fmt.Errorf("%w: %w", ErrUnfenceable, err)
+		}
 		return nil, fmt.Errorf("create replica: %w", err)
 	}
 	return a, nil

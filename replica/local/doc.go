@@ -11,6 +11,7 @@
 //	    spool/<first TXID, 16 hex>.part   the segment that is being written
 //	    spool/<first TXID, 16 hex>.sums   sums of the pages in it, as of the last hand-off
 //
-// Files are replaced atomically. Whatever is missing, torn or unreadable counts
-// as lost: the archive has it, and continuity is then proven by page sums.
+// Files are replaced atomically. Whatever is missing or torn counts as lost: the
+// archive has it, and continuity is then proven by page sums. What can't be read
+// for now is an error, and nothing is given up for it.
 package local
