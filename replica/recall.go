@@ -80,6 +80,7 @@ func (e *engine) shippedHere(ctx context.Context) (local.Shipped, error) {
 		return local.Shipped{}, fmt.Errorf("%w: it does not tell what is in storage", local.ErrLost)
 	}
 	if e.offline {
+		s.Next = next // to be asked for again when storage answers
 		return s, nil
 	}
 	held, err := e.holds(ctx, s.Newest)

@@ -34,6 +34,9 @@ func (e *engine) spooled(st local.State, shipped local.Shipped) (spool []spoolSe
 	at := shipped.Newest.Last
 	for _, first := range firsts {
 		path := e.dir.SpoolPath(first)
+		if err := e.removePartSums(first); err != nil { // of before it was sealed
+			return spool, fmt.Errorf("clear spool: %w", err)
+		}
 		if first <= shipped.Newest.First {
 			if err := e.dir.FS().Remove(path); err != nil { // uploaded already
 				return spool, fmt.Errorf("clear spool: %w", err)
