@@ -83,8 +83,8 @@ type tail struct {
 	limit     uint32
 	// only is the one generation that may be read, zero: the next one, too.
 	only wal.Salts
-	// until bounds how many count, 0: all.
-	until uint32
+	// until bounds how many count, 0: all. beyond is how many are past it.
+	until, beyond uint32
 }
 
 // errGap says that the WAL restarted although it had not been read to its end.
@@ -107,8 +107,9 @@ func (t *tail) renew() (restarted bool, err error) {
 	if err != nil {
 		return restarted, err
 	}
-	if t.until > 0 {
-		n = min(n, t.until)
+	t.beyond = 0
+	if t.until > 0 && n > t.until {
+		n, t.beyond = t.until, n-t.until
 	}
 	t.reader.SetLimit(n)
 	t.limit = n
@@ -216,6 +217,9 @@ func (e *engine) checkEnd() error {
 		e.short = 0
 		return nil
 	}
+	if e.tail.beyond > 0 {
+		return nil // the limit is in the middle of a transaction
+	}
 	if e.short++; e.short < maxShort {
 		return nil
 	}
@@ -253,20 +257,24 @@ func (e *engine) Secure() (uint32, error) {
 	return e.tail.limit, e.keep()
 }
 
-// readLocked reads what little there can be to read under the write lock. If it is
-// much, as after a long transaction, that is source.ErrBusy.
+// readLocked reads under the write lock, but not for long: source.ErrBehind says
+// that there is more. A transaction that is longer than that is source.ErrBusy.
 func (e *engine) readLocked() error {
-	frames, err := e.tail.published()
+	from := e.tail.position()
+	e.locked, e.tail.until = true, from.Frame+maxLocked
+	_, err := e.readPublished()
+	e.locked, e.tail.until = false, 0
 	if err != nil {
 		return err
 	}
-	if frames > e.tail.position().Frame+maxLocked {
-		return fmt.Errorf("%w: %d frames are left to be read", source.ErrBusy, frames-e.tail.position().Frame)
+	switch at := e.tail.position(); {
+	case e.tail.beyond == 0:
+		return nil
+	case at == from:
+		return fmt.Errorf("%w: %d frames are left to be read", source.ErrBusy, e.tail.beyond)
+	default:
+		return source.ErrBehind
 	}
-	e.locked = true
-	defer func() { e.locked = false }()
-	_, err = e.readPublished()
-	return err
 }
 
 // keep leaves nothing in memory only, and lets the WAL restart from here.

@@ -16,8 +16,15 @@ import (
 // worst.
 const maxUnderLock = 2000
 
-// maxRounds bounds how often it goes round.
-const maxRounds = 4
+// maxRounds bounds how often it goes round, and maxBehind how often it takes the
+// lock in a round.
+const (
+	maxRounds = 4
+	maxBehind = 1000
+)
+
+// ErrBehind says that more is to be read than should be under the write lock.
+var ErrBehind = errors.New("the reader is behind")
 
 // HandOffResult tells how a hand-off went. Whatever it says, the WAL is pinned
 // and nothing was missed.
@@ -44,8 +51,8 @@ type Drainer interface {
 	// hand-off is given up.
 	Keep(only wal.Salts) (frames uint32, err error)
 	// Secure is Keep under the write lock: nothing can come after what it has
-	// read. ErrBusy, as when there is too much to be read under a lock, has it
-	// called again.
+	// read. It reads a bounded amount; ErrBehind says that there is more. ErrBusy
+	// has it called again, after a read without the lock.
 	Secure() (frames uint32, err error)
 }
 
@@ -72,10 +79,7 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 			res.Why = "the write lock was not free for long enough"
 			return res, err
 		}
-		start := time.Now()
-		again, err := d.handOffLocked(ctx, done, drain, &res)
-		err = errors.Join(err, d.unlock(ctx))
-		res.Locked = max(res.Locked, time.Since(start))
+		again, err := d.catchUp(ctx, done, drain, &res)
 		if err != nil || !again {
 			return res, err
 		}
@@ -127,6 +131,33 @@ func (d *DB) lockReading(ctx context.Context, drain Drainer) (locked bool, err e
 		}
 	}
 	return false, nil
+}
+
+// catchUp does the part under the write lock. While there is much to be read, it
+// gives the lock back in between for a moment: a writer that is faster than the
+// reader is slowed down so far that the reader comes to the WAL's end.
+func (d *DB) catchUp(ctx context.Context, done int, drain Drainer, res *HandOffResult) (again bool, err error) {
+	for range maxBehind {
+		start := time.Now()
+		again, err = d.handOffLocked(ctx, done, drain, res)
+		err = errors.Join(err, d.unlock(ctx))
+		res.Locked = max(res.Locked, time.Since(start))
+		if !errors.Is(err, ErrBehind) {
+			return again, err
+		}
+		if err := d.lock(ctx, lockPatience); err != nil {
+			return errors.Is(err, ErrBusy), ignoreBusy(err)
+		}
+	}
+	return true, d.unlock(ctx)
+}
+
+// ignoreBusy takes ErrBusy away.
+func ignoreBusy(err error) error {
+	if errors.Is(err, ErrBusy) {
+		return nil
+	}
+	return err
 }
 
 // handOffLocked is the part under the write lock. done is the number of frames
