@@ -40,27 +40,29 @@ func TestLoad(t *testing.T) {
 	python := func(t *testing.T, db string) application { t.Helper(); return pythonWriter(t, db) }
 	shell := func(t *testing.T, db string) application { t.Helper(); return shellWriter(t, db) }
 	t.Run("go", func(t *testing.T) {
-		testLoad(t, minioPlace(t), long, 50, func(t *testing.T, db string) application { t.Helper(); return goWriter(t, db) })
+		testLoad(t, minioPlace(t), long, 50, 0, func(t *testing.T, db string) application { t.Helper(); return goWriter(t, db) })
 	})
-	t.Run("python", func(t *testing.T) { testLoad(t, minioPlace(t), short, 10, python) })
-	t.Run("shell", func(t *testing.T) { testLoad(t, minioPlace(t), short, 10, shell) })
+	t.Run("python", func(t *testing.T) { testLoad(t, minioPlace(t), short, 10, 0, python) })
+	t.Run("shell", func(t *testing.T) { testLoad(t, minioPlace(t), short, 10, 0, shell) })
 }
 
 // TestLoadCheckpoints lets applications whose SQLite is as old as the system's
 // commit and checkpoint as fast as they can, with SQLite's own checkpoints and
-// explicit ones of every mode, for a minute. Both lose nothing: each commit is a
-// TXID, and the database is whole.
+// explicit ones of every mode, for a minute. Nothing that was committed is lost on
+// either side, each TXID is a state that was, and the database is whole. Now and
+// then tidemark must let a checkpoint pass without a pin and repairs what it may
+// have missed: then some commits share a TXID. That is told, and must stay rare.
 //
 //nolint:paralleltest // It takes the whole machine.
 func TestLoadCheckpoints(t *testing.T) {
 	d := loadDuration(t, time.Minute)
 	t.Run("python", func(t *testing.T) {
 		t.Parallel()
-		testLoad(t, folderPlace(t), d, 5, func(t *testing.T, db string) application { t.Helper(); return churner{pythonWriter(t, db)} })
+		testLoad(t, folderPlace(t), d, 5, maxAsides, func(t *testing.T, db string) application { t.Helper(); return churner{pythonWriter(t, db)} })
 	})
 	t.Run("shell", func(t *testing.T) {
 		t.Parallel()
-		testLoad(t, minioPlace(t), d, 5, func(t *testing.T, db string) application { t.Helper(); return churner{shellWriter(t, db)} })
+		testLoad(t, minioPlace(t), d, 5, maxAsides, func(t *testing.T, db string) application { t.Helper(); return churner{shellWriter(t, db)} })
 	})
 }
 
@@ -93,7 +95,10 @@ func loadDuration(t *testing.T, d time.Duration) time.Duration {
 	return d
 }
 
-func testLoad(t *testing.T, at place, d time.Duration, restores int, open func(*testing.T, string) application) {
+// maxAsides is how many repairs a minute of checkpoints without a pause may take.
+const maxAsides = 3
+
+func testLoad(t *testing.T, at place, d time.Duration, restores, repairs int, open func(*testing.T, string) application) {
 	t.Helper()
 	db := filepath.Join(t.TempDir(), "app.db")
 	makeLedger(t, db)
@@ -111,12 +116,11 @@ func testLoad(t *testing.T, at place, d time.Duration, restores int, open func(*
 	app.close(t)
 
 	h := readHistory(t, at)
-	if want := state.TXID(commits + 1); h.last() != want {
-		t.Errorf("%d commits were made, so the last TXID must be %v; it is %v", commits, want, h.last())
+	ids, shared := h.resyncs(), commits+1-int64(h.last())
+	if len(ids) > repairs || len(ids) == 0 && shared != 0 {
+		t.Errorf("%d commits were made, so the last TXID must be %d; it is %v, after repairs at TXIDs %v", commits, commits+1, h.last(), ids)
 	}
-	if ids := h.resyncs(); len(ids) > 0 {
-		t.Errorf("tidemark lost continuity at TXIDs %v", ids)
-	}
+	t.Logf("%d repairs; %d of %d commits share a TXID with others", len(ids), shared, commits)
 	rep := p.report(t)
 	handOffs := p.logged(t, func(line map[string]any) bool { return line["msg"] == "handed off the WAL" })
 	complete := p.logged(t, func(line map[string]any) bool {
@@ -125,7 +129,7 @@ func testLoad(t *testing.T, at place, d time.Duration, restores int, open func(*
 	t.Logf("%d commits in %.1f s (%.0f a second), %d TXIDs, %d hand-offs (%d complete), %d WAL resets, %d bytes in %d PUTs, %d GETs, %d LISTs",
 		commits, took.Seconds(), float64(commits)/took.Seconds(), h.last(), handOffs, complete, resets,
 		rep.Uploaded, rep.Requests.Put, rep.Requests.Get, rep.Requests.List)
-	wantLedger(t, at, sample(h.last(), restores), func(id state.TXID) int64 { return int64(id) - 1 })
+	wantShared(t, at, sample(h.last(), restores), ids, shared)
 	last, err := restored(t.Context(), at.bucket, 0, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +160,27 @@ func wantLedger(t *testing.T, at place, ids []state.TXID, want func(state.TXID) 
 		n, err := readLedger(t.Context(), path)
 		if err == nil && n != want(id) {
 			err = fmt.Errorf("it ends with transaction %d, not %d", n, want(id))
+		}
+		return err
+	})
+}
+
+// wantShared restores commits and proves that each is the transaction that it
+// must be: its place in the order, and after repairs that many more as share a
+// TXID with others.
+func wantShared(t *testing.T, at place, ids, repairs []state.TXID, shared int64) {
+	t.Helper()
+	eachRestored(t, at, ids, func(id state.TXID, path string) error {
+		least, most := int64(id)-1, int64(id)-1
+		if len(repairs) > 0 && id >= repairs[0] {
+			most += shared
+		}
+		if len(repairs) > 0 && id >= repairs[len(repairs)-1] {
+			least = most
+		}
+		n, err := readLedger(t.Context(), path)
+		if err == nil && (n < least || n > most) {
+			err = fmt.Errorf("it ends with transaction %d, not %d to %d", n, least, most)
 		}
 		return err
 	})
