@@ -31,7 +31,7 @@ func killDuration(t *testing.T) time.Duration {
 	t.Helper()
 	v := os.Getenv(killVariable)
 	if v == "" {
-		return 2 * time.Minute
+		return 30 * time.Second
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil {

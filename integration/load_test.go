@@ -48,14 +48,14 @@ func TestLoad(t *testing.T) {
 
 // TestLoadCheckpoints lets applications whose SQLite is as old as the system's
 // commit and checkpoint as fast as they can, with SQLite's own checkpoints and
-// explicit ones of every mode, for a minute. Nothing that was committed is lost on
+// explicit ones of every mode. Nothing that was committed is lost on
 // either side, each TXID is a state that was, and the database is whole. Now and
 // then tidemark must let a checkpoint pass without a pin and repairs what it may
 // have missed: then some commits share a TXID. That is told, and must stay rare.
 //
 //nolint:paralleltest // It takes the whole machine.
 func TestLoadCheckpoints(t *testing.T) {
-	d := loadDuration(t, time.Minute)
+	d := loadDuration(t, 20*time.Second)
 	t.Run("python", func(t *testing.T) {
 		t.Parallel()
 		testLoad(t, folderPlace(t), d, 5, maxAsides, func(t *testing.T, db string) application { t.Helper(); return churner{pythonWriter(t, db)} })

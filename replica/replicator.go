@@ -95,9 +95,14 @@ func (r *replicator) endShipper(end func(*shipper)) {
 // run follows the database with one engine after another.
 func (r *replicator) run(ctx context.Context) error {
 	policy := r.opts.backoff()
+	var before error
 	for {
 		began := time.Now()
 		err := r.follow(ctx)
+		if err != nil && before != nil && stopped(ctx, err) {
+			return stoppedFailing(before)
+		}
+		before = err
 		if err == nil || r.once || ctx.Err() != nil || permanent(err) || !r.ready && !r.mayWait(err) {
 			return err
 		}
@@ -114,9 +119,13 @@ func (r *replicator) run(ctx context.Context) error {
 				slog.Any("error", err), slog.Duration("in", wait))
 		}
 		if r.wait(ctx, wait) != nil {
-			return fmt.Errorf("stopped while replication failed: %w", err)
+			return stoppedFailing(err)
 		}
 	}
+}
+
+func stoppedFailing(err error) error {
+	return fmt.Errorf("stopped while replication failed: %w", err)
 }
 
 // wait waits between two engines.
