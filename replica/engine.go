@@ -283,7 +283,7 @@ func (e *engine) keep() error {
 		return nil
 	}
 	if e.seg != nil {
-		if err := errors.Join(e.seg.w.Flush(), e.appendPartSums()); err != nil {
+		if err := errors.Join(e.seg.w.Flush(), e.appendPartSums(e.seg)); err != nil {
 			return err
 		}
 	}
@@ -397,7 +397,7 @@ func (e *engine) seal() error {
 	}
 	e.seg = nil // after an error it is taken up again from what is on disk
 	t, err := s.w.Close(e.table.At)
-	if err = errors.Join(err, e.appendPartSumsOf(s)); err == nil && e.ship.isFailing() {
+	if err = errors.Join(err, e.appendPartSums(s)); err == nil && e.ship.isFailing() {
 		err = s.file.Sync() // it may have to wait for long
 	}
 	if err = errors.Join(err, s.file.Close()); err != nil {

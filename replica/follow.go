@@ -158,7 +158,7 @@ func (e *engine) watchSpool() error {
 	if e.seg == nil {
 		return nil
 	}
-	err := errors.Join(e.seg.w.Flush(), e.appendPartSums())
+	err := errors.Join(e.seg.w.Flush(), e.appendPartSums(e.seg))
 	if err == nil {
 		err = e.seg.file.Sync()
 	}

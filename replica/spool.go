@@ -162,9 +162,7 @@ const (
 )
 
 // appendPartSums is the hand-off's part of that.
-func (e *engine) appendPartSums() error { return e.appendPartSumsOf(e.seg) }
-
-func (e *engine) appendPartSumsOf(seg *openSegment) error {
+func (e *engine) appendPartSums(seg *openSegment) error {
 	b := make([]byte, 0, partSumsHeader+partSumSize*len(seg.touched))
 	b = binary.BigEndian.AppendUint64(b, uint64(e.head.TXID))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(seg.touched)))

@@ -6,8 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
+
+	"tidemark/replica/disk"
 )
 
 // sidecars are the names that SQLite gives to files that belong to a database.
@@ -127,16 +128,9 @@ func rename(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// syncFolder makes a name durable. Windows has no such call and needs none.
+// syncFolder makes a name durable.
 func syncFolder(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+	if err := disk.SyncDir(disk.OS{}, path); err != nil {
 		return fmt.Errorf("sync folder: %w", err)
 	}
 	return nil

@@ -149,7 +149,7 @@ func (d *DB) lockOrStuck(ctx context.Context) (stuck bool, err error) {
 		if err := sleep(ctx, yieldPause); err != nil {
 			return false, err
 		}
-		busy, err := d.Checkpointing(ctx)
+		busy, err := d.checkpointing(ctx)
 		switch {
 		case err != nil:
 			return false, err
@@ -163,9 +163,9 @@ func (d *DB) lockOrStuck(ctx context.Context) (stuck bool, err error) {
 	}
 }
 
-// Checkpointing tells whether a checkpoint of the application's is under way. If
+// checkpointing tells whether a checkpoint of the application's is under way. If
 // not, the WAL may be checkpointed as far as the pin allows.
-func (d *DB) Checkpointing(ctx context.Context) (bool, error) {
+func (d *DB) checkpointing(ctx context.Context) (bool, error) {
 	_, done, err := d.checkpoint(ctx)
 	return done < 0, err
 }
@@ -178,7 +178,7 @@ func (d *DB) passAndHold(ctx context.Context) error {
 		if err := sleep(ctx, yieldPause); err != nil {
 			break
 		}
-		if busy, err := d.Checkpointing(ctx); err == nil && !busy {
+		if busy, err := d.checkpointing(ctx); err == nil && !busy {
 			break
 		}
 	}
@@ -195,7 +195,7 @@ func (d *DB) AwaitHeld(ctx context.Context, wait time.Duration) (held bool, err 
 		if err := sleep(ctx, min(yieldPoll, time.Until(until))); err != nil {
 			return held, err
 		}
-		busy, err := d.Checkpointing(ctx)
+		busy, err := d.checkpointing(ctx)
 		if err != nil || !busy {
 			since = time.Time{}
 			continue // what is wrong with the database shows when it is read
