@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,7 +121,8 @@ func testLoad(t *testing.T, at place, d time.Duration, restores, repairs int, op
 	if len(ids) > repairs || len(ids) == 0 && shared != 0 {
 		t.Errorf("%d commits were made, so the last TXID must be %d; it is %v, after repairs at TXIDs %v", commits, commits+1, h.last(), ids)
 	}
-	t.Logf("%d repairs; %d of %d commits share a TXID with others", len(ids), shared, commits)
+	asides := p.logged(t, func(line map[string]any) bool { return strings.HasPrefix(line["msg"].(string), "stepped aside") })
+	t.Logf("stepped aside %d times, %d repairs; %d of %d commits share a TXID with others", asides, len(ids), shared, commits)
 	rep := p.report(t)
 	handOffs := p.logged(t, func(line map[string]any) bool { return line["msg"] == "handed off the WAL" })
 	complete := p.logged(t, func(line map[string]any) bool {

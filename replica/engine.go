@@ -81,7 +81,7 @@ type tail struct {
 	// published tells how many frames of the WAL count; limit is what it said.
 	published func() (uint32, error)
 	limit     uint32
-	// only is the one generation that may be read, zero: the next one, too.
+	// only is the one generation that may be read, zero: any.
 	only wal.Salts
 	// until bounds how many count, 0: all. beyond is how many are past it.
 	until, beyond uint32
@@ -125,7 +125,7 @@ func (t *tail) follow() (restarted bool, err error) {
 		return false, err
 	case t.reader != nil && t.reader.Header().Salts == h.Salts:
 		return false, nil
-	case t.only != (wal.Salts{}):
+	case t.only != (wal.Salts{}) && t.only != h.Salts:
 		return false, fmt.Errorf("%w: it is another one", errGap)
 	case t.position() != t.sealed && t.position().Frame > 0:
 		// A generation that never held a commit can be given up for another: a

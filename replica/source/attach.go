@@ -81,10 +81,11 @@ func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, 
 		}
 		if stuck {
 			// A checkpoint waits for the pin, and the pin for its lock.
-			if err := d.passAndHold(ctx); err != nil {
+			held, err := d.passAndHold(ctx)
+			if err != nil {
 				return nil, d.explain(err)
 			}
-			known.Pinned = false
+			known.Pinned = known.Pinned && held
 			continue
 		}
 		a, err := d.attachLocked(ctx, &s, resume)

@@ -46,8 +46,8 @@ type Drainer interface {
 	Read() (commits int, err error)
 	// Keep reads every commit that the WAL holds when it is called, and makes
 	// sure that a killed process loses none of them. Writers may go on beside
-	// it. frames is the number of frames read of this generation, which must be
-	// the one with these salts, if they are not zero. After an error the
+	// it. frames is the number of frames read of the newest generation, which
+	// must be the one with these salts, if they are not zero. After an error the
 	// hand-off is given up.
 	Keep(only wal.Salts) (frames uint32, err error)
 	// Secure is Keep under the write lock: nothing can come after what it has

@@ -247,7 +247,7 @@ func (f *follower) read() error {
 	case err != nil:
 		return err
 	case f.reader == nil || f.reader.Header().Salts != h.Salts:
-		if f.position() != f.sealed || f.only != (wal.Salts{}) {
+		if f.position() != f.sealed || f.only != (wal.Salts{}) && f.only != h.Salts {
 			return errGap
 		}
 		f.reader = wal.NewReader(f.src, h, h.Start())

@@ -71,6 +71,7 @@ type DB struct {
 	fs       disk.FS
 	file     *os.File // the one descriptor, see the package comment
 	wal      disk.File
+	shm      *os.File // nil until it is needed, see the package comment
 	db       *sql.DB
 
 	// Two connections take turns to hold the pin.
@@ -319,6 +320,9 @@ func (d *DB) Close(ctx context.Context) error {
 	}
 	if d.wal != nil {
 		errs = append(errs, d.wal.Close())
+	}
+	if d.shm != nil {
+		errs = append(errs, d.shm.Close())
 	}
 	if d.file != nil {
 		errs = append(errs, d.file.Close())

@@ -46,7 +46,9 @@ var ErrAside = errors.New("the pin was given up for a checkpoint of the applicat
 // then does too. From there no exchange leads away. So a pin in slot 0 stays
 // there at first, and after some time there is none for a moment. What is
 // committed in it, which takes the checkpoint to end and a writer to be quick, is
-// ErrAside.
+// read after it, and the wal-index's count of commits proves that it is all.
+// ErrAside says that it can't be: another checkpoint has had the WAL restarted
+// again.
 func (d *DB) Yield(ctx context.Context, drain Drainer) (bool, error) {
 	if err := d.untouched(ctx); err != nil {
 		return false, err
@@ -85,10 +87,11 @@ func (d *DB) letPass(ctx context.Context, drain Drainer) error {
 	return nil
 }
 
-// stepAside gives the pin up until the checkpoint begins to copy the WAL. Once it
-// has, all that is not sure is ErrAside.
+// stepAside gives the pin up until the checkpoint begins to copy the WAL. Then
+// all that was committed meanwhile must be there to be read, else it is ErrAside.
 func (d *DB) stepAside(ctx context.Context, drain Drainer, before moment) error {
-	if _, err := drain.Keep(wal.Salts{}); err != nil {
+	index, err := d.readTo(drain)
+	if err != nil {
 		return err
 	}
 	file, err := d.Stamp()
@@ -105,16 +108,17 @@ func (d *DB) stepAside(ctx context.Context, drain Drainer, before moment) error 
 		}
 	}
 	// Nothing, the end of ctx included, may leave the WAL without a pin.
-	if err := d.standAgain(context.WithoutCancel(ctx), drain, before); err != nil {
+	if err := d.standAgain(context.WithoutCancel(ctx), drain, index); err != nil {
 		return fmt.Errorf("%w: %v", ErrAside, err) //nolint:errorlint // ErrBusy passes, this does not
 	}
+	d.log.Debug("stepped aside for a checkpoint of the application's; nothing was missed")
 	return nil
 }
 
 // standAgain pins the database after a moment without a pin, and fails if
 // anything may have been missed. What the new pin finds must be read while the
 // WAL is still the same: from then on it is as good as an exchanged one.
-func (d *DB) standAgain(ctx context.Context, drain Drainer, before moment) error {
+func (d *DB) standAgain(ctx context.Context, drain Drainer, before wal.Index) error {
 	if err := d.pin(ctx); err != nil {
 		return err
 	}
@@ -123,15 +127,8 @@ func (d *DB) standAgain(ctx context.Context, drain Drainer, before moment) error
 	if err != nil {
 		return err
 	}
-	if pinned.salts != before.salts || pinned.salts == (wal.Salts{}) || pinned.frames < before.frames {
-		return errors.New("the WAL has restarted")
-	}
-	read, err := drain.Keep(before.salts)
-	if err != nil {
+	if err := d.readOn(drain, before); err != nil {
 		return err
-	}
-	if read < pinned.frames {
-		return errors.New("the WAL has restarted before it was read")
 	}
 	d.slot0 = pinned.frames == pinned.copied
 	return nil
@@ -171,8 +168,10 @@ func (d *DB) checkpointing(ctx context.Context) (bool, error) {
 }
 
 // passAndHold gives the pin up until no checkpoint is under way, for a while at
-// most.
-func (d *DB) passAndHold(ctx context.Context) error {
+// most. It tells whether the WAL was still as it had been when it was pinned
+// again: then the pin was as good as held.
+func (d *DB) passAndHold(ctx context.Context) (held bool, err error) {
+	before, berr := d.index()
 	d.unpin(ctx)
 	for until := time.Now().Add(maxAside); time.Now().Before(until); {
 		if err := sleep(ctx, yieldPause); err != nil {
@@ -182,7 +181,11 @@ func (d *DB) passAndHold(ctx context.Context) error {
 			break
 		}
 	}
-	return d.pin(context.WithoutCancel(ctx))
+	if err := d.pin(context.WithoutCancel(ctx)); err != nil {
+		return false, err
+	}
+	after, aerr := d.index()
+	return berr == nil && aerr == nil && after == before, nil
 }
 
 // AwaitHeld waits, while the database is pinned and nobody reads the WAL, and lets
@@ -204,8 +207,8 @@ func (d *DB) AwaitHeld(ctx context.Context, wait time.Duration) (held bool, err 
 			since = time.Now()
 		}
 		if time.Since(since) > asidePatience {
-			held = false
-			if err := d.passAndHold(ctx); err != nil {
+			passed, err := d.passAndHold(ctx)
+			if held = held && passed; err != nil {
 				return held, err
 			}
 		}

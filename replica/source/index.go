@@ -1,0 +1,119 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"tidemark/wal"
+)
+
+// locksByHandle tells that a lock belongs to the handle that took it, so that
+// another handle of the file may be closed at any time, and is in the way of the
+// file's deletion. Elsewhere closing any descriptor drops the process's locks.
+const locksByHandle = runtime.GOOS == "windows"
+
+// indexLooks is how often the wal-index is read in a row before it is given up:
+// SQLite may be writing it.
+const indexLooks = 20
+
+// index reads the wal-index's header. The descriptor that it takes for that is
+// closed after the last connection.
+func (d *DB) index() (wal.Index, error) {
+	if d.shm == nil {
+		f, err := os.Open(d.path + "-shm")
+		if err != nil {
+			return wal.Index{}, fmt.Errorf("open wal-index: %w", err)
+		}
+		d.shm = f
+	}
+	h, err := readIndex(d.shm)
+	if locksByHandle {
+		err = errors.Join(err, d.shm.Close())
+		d.shm = nil
+	}
+	return h, err
+}
+
+func readIndex(f io.ReaderAt) (h wal.Index, err error) {
+	b := make([]byte, wal.IndexSize)
+	for range indexLooks {
+		if _, err := f.ReadAt(b, 0); err != nil {
+			return wal.Index{}, fmt.Errorf("read wal-index: %w", err)
+		}
+		if h, err = wal.ParseIndex(b); err == nil {
+			return h, nil
+		}
+	}
+	return wal.Index{}, err
+}
+
+// readTo has everything read and secured that is committed, and gives the
+// wal-index as of that moment. It is zero if there was no such moment: commits must
+// pause for it.
+func (d *DB) readTo(drain Drainer) (wal.Index, error) {
+	for range indexLooks {
+		before, berr := d.index()
+		if _, err := drain.Keep(wal.Salts{}); err != nil {
+			return wal.Index{}, err
+		}
+		after, aerr := d.index()
+		if berr != nil || aerr != nil {
+			break // what can't be told now is found by comparing pages
+		}
+		if before == after {
+			return after, nil
+		}
+	}
+	return wal.Index{}, nil
+}
+
+// readOn reads what was committed since a moment up to which all had been read,
+// and during which the WAL was not pinned, but is now. It fails unless that is
+// everything: if the WAL has restarted since, as many commits must be in the new
+// generation as the wal-index has counted. Were there others at the end of the old
+// one, or in one between the two, they would be missing from that.
+func (d *DB) readOn(drain Drainer, before wal.Index) error {
+	now, err := d.index()
+	if err != nil {
+		return err
+	}
+	if now.Salts != before.Salts {
+		if before.Changes == 0 {
+			return errors.New("commits were not counted before") // and may be counted anew
+		}
+		commits := now.Changes - before.Changes
+		if commits == 0 {
+			return nil
+		}
+		if n, err := d.commitsOf(now); err != nil || n != commits {
+			return errors.Join(err, fmt.Errorf("the WAL has restarted, and holds %d of %d commits", n, commits))
+		}
+	}
+	read, err := drain.Keep(now.Salts)
+	if err == nil && read < now.Frames {
+		err = fmt.Errorf("read %d frames of %d", read, now.Frames)
+	}
+	return err
+}
+
+// commitsOf counts the commits of the WAL's generation that a wal-index is of.
+func (d *DB) commitsOf(now wal.Index) (n uint32, err error) {
+	h, err := wal.ReadHeader(d.wal)
+	if err != nil || h.Salts != now.Salts {
+		return 0, err
+	}
+	r := wal.NewReader(d.wal, h, h.Start())
+	r.SetLimit(now.Frames)
+	for {
+		switch _, err := r.Next(); {
+		case errors.Is(err, io.EOF):
+			return n, nil
+		case err != nil:
+			return n, err
+		}
+		n++
+	}
+}
