@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -39,9 +40,12 @@ var (
 const (
 	metaKey        = "tidemark.json"
 	logPrefix      = "log/"
+	packPrefix     = "pack/"
 	segmentSuffix  = ".seg"
 	snapshotPrefix = "snapshot/"
 	snapshotSuffix = ".snap"
+	markPrefix     = "mark/"
+	markSuffix     = ".json"
 	formatVersion  = 1
 	maxMetaSize    = 64 << 10
 )
@@ -68,20 +72,36 @@ type metaFile struct {
 // SegmentKey is the key of the segment whose first commit is given.
 func SegmentKey(first state.TXID) string { return logPrefix + first.Hex() + segmentSuffix }
 
+// PackKey is the key of the pack that holds the commits from first to last.
+func PackKey(first, last state.TXID) string {
+	return packPrefix + first.Hex() + "-" + last.Hex() + segmentSuffix
+}
+
 // SnapshotKey is the key of the snapshot of a commit.
 func SnapshotKey(id, base state.TXID) string {
 	return snapshotPrefix + id.Hex() + "-" + base.Hex() + snapshotSuffix
 }
 
-// Segment is a segment as the listing shows it. Its last commit is the one
-// before the next segment's first.
+// Segment is a stretch of the log as the listing shows it: a segment, or a pack,
+// which holds the commits of many and has the same format.
 type Segment struct {
 	First state.TXID
-	Size  int64
+	// Last is a pack's last commit. It is 0 for a segment: its last commit is
+	// the one before the next one's first.
+	Last state.TXID
+	Size int64
 }
 
-// Key is the segment's.
-func (s Segment) Key() string { return SegmentKey(s.First) }
+// IsPack tells a pack from a segment.
+func (s Segment) IsPack() bool { return s.Last != 0 }
+
+// Key is the object's.
+func (s Segment) Key() string {
+	if s.IsPack() {
+		return PackKey(s.First, s.Last)
+	}
+	return SegmentKey(s.First)
+}
 
 // Snapshot is a snapshot as the listing shows it.
 type Snapshot struct {
@@ -94,9 +114,16 @@ func (s Snapshot) Key() string { return SnapshotKey(s.TXID, s.Base) }
 
 // Listing is what a replica holds, each kind in ascending order.
 type Listing struct {
-	Segments  []Segment
+	// Segments is the log as it is read: where segments have been packed, the
+	// pack.
+	Segments []Segment
+	// Covered are the segments and packs whose commits are all in another pack.
+	// They are never read, and to be deleted some time after they were packed.
+	Covered   []Segment
 	Snapshots []Snapshot
-	meta      bool
+	// Marks are the names of the marked commits.
+	Marks []string
+	meta  bool
 }
 
 // add files one object of the bucket's listing.
@@ -109,14 +136,47 @@ func (l *Listing) add(o storage.Info) {
 			l.Segments = append(l.Segments, Segment{First: id, Size: o.Size})
 		}
 	}
-	if name, ok := cut(o.Key, snapshotPrefix, snapshotSuffix); ok {
-		at, base, _ := strings.Cut(name, "-")
-		id, err1 := state.ParseHex(at)
-		from, err2 := state.ParseHex(base)
-		if err1 == nil && err2 == nil && id > from {
-			l.Snapshots = append(l.Snapshots, Snapshot{TXID: id, Base: from, Size: o.Size})
+	if name, ok := cut(o.Key, packPrefix, segmentSuffix); ok {
+		if first, last, ok := parsePair(name); ok && first != 0 && last >= first {
+			l.Segments = append(l.Segments, Segment{First: first, Last: last, Size: o.Size})
 		}
 	}
+	if name, ok := cut(o.Key, snapshotPrefix, snapshotSuffix); ok {
+		if id, base, ok := parsePair(name); ok && id > base {
+			l.Snapshots = append(l.Snapshots, Snapshot{TXID: id, Base: base, Size: o.Size})
+		}
+	}
+	if name, ok := cut(o.Key, markPrefix, markSuffix); ok {
+		l.Marks = append(l.Marks, name)
+	}
+}
+
+// settle sorts the log and takes out of it what a pack has the commits of. That
+// is how a replica is read in which a pack was put and nothing deleted yet, or
+// not everything.
+func (l *Listing) settle() {
+	slices.SortFunc(l.Segments, func(a, b Segment) int {
+		return cmp.Or(cmp.Compare(a.First, b.First), cmp.Compare(b.Last, a.Last))
+	})
+	var end state.TXID // of the packs so far
+	log := l.Segments[:0]
+	for _, s := range l.Segments {
+		if max(s.First, s.Last) <= end {
+			l.Covered = append(l.Covered, s)
+			continue
+		}
+		log = append(log, s)
+		end = max(end, s.Last)
+	}
+	l.Segments = log
+}
+
+// parsePair reads two TXIDs with a hyphen between them.
+func parsePair(name string) (a, b state.TXID, ok bool) {
+	left, right, _ := strings.Cut(name, "-")
+	a, err1 := state.ParseHex(left)
+	b, err2 := state.ParseHex(right)
+	return a, b, err1 == nil && err2 == nil
 }
 
 func cut(key, prefix, suffix string) (string, bool) {
@@ -151,6 +211,7 @@ func Open(ctx context.Context, b storage.Bucket) (*Archive, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list replica: %w", err)
 	}
+	a.listing.settle()
 	if !a.listing.meta {
 		if n := len(a.listing.Segments) + len(a.listing.Snapshots); n > 0 {
 			return nil, fmt.Errorf("%w: %s is missing beside %d objects of a replica", ErrBroken, metaKey, n)
