@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"tidemark/replica/local"
 	"tidemark/replica/source"
@@ -24,8 +27,9 @@ const coalesce = 10 * time.Millisecond
 func (e *engine) now() time.Time { return e.opts.Now().Truncate(time.Millisecond).UTC() }
 
 // startNew begins a history: the database as it is now becomes TXID 1, as a
-// full snapshot. Commits that come meanwhile stay in the pinned WAL; only their
-// times are noted, since the page sums that they change are not known yet.
+// full snapshot. Once its page sums are known, commits are followed as always, and
+// wait in the spool for the snapshot to be complete. While they are computed,
+// commits stay in the pinned WAL, and only their times are noted.
 func (e *engine) startNew(ctx context.Context) error {
 	if err := e.dropSpool(); err != nil {
 		return err
@@ -34,48 +38,102 @@ func (e *engine) startNew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	now := e.now()
+	if e.table, err = e.sumPages(ctx, att); err != nil {
+		return err
+	}
+	e.head = segment.Commit{TXID: 1, Time: now, Pages: att.Pages, After: e.table.Checksum()}
+	e.descends = true
 	e.log.Info("writing the first snapshot", slog.Uint64("pages", uint64(att.Pages)))
-	h := snapshot.Header{PageSize: e.db.PageSize(), TXID: 1, Pages: att.Pages, Time: e.now().UnixMilli()}
 	// If nothing tells that the snapshot has arrived, it is recognised by its
 	// time.
+	h := snapshot.Header{PageSize: e.db.PageSize(), TXID: 1, Pages: att.Pages, Time: now.UnixMilli()}
 	shipped := local.Shipped{Replica: e.arch.Meta().Replica, Next: local.Object{Last: h.TXID, Sum: uint64(h.Time)}}
 	if err := e.dir.SaveShipped(shipped); err != nil {
 		return err
 	}
-	total := int64(att.Pages) * int64(h.PageSize)
-	opts := snapshot.WriteOptions{Progress: func(n int64) {
-		if e.opts.Progress != nil {
-			e.opts.Progress(n, total)
-		}
-	}}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type result struct {
-		snapshot.Summary
-		error
-	}
-	done := make(chan result, 1)
-	go func() {
-		sum, err := e.arch.PutSnapshot(ctx, h, att.Image, opts)
-		done <- result{sum, err}
-	}()
+	e.ship = e.newShipper(e.arch, shipped)
 	e.place(ctx, att)
-	watched := e.watchTimes(ctx, att, cancel)
-	res := <-done
-	cancel()
-	if e.seen, err = watched(); err != nil || res.error != nil {
-		return errors.Join(res.error, err)
+	var progress func(int64)
+	if e.opts.Progress != nil {
+		total := int64(att.Pages) * int64(h.PageSize)
+		progress = func(n int64) { e.opts.Progress(n, total) }
 	}
-	e.table, e.descends, e.beginning = res.Table, true, false
-	e.head = segment.Commit{TXID: h.TXID, Time: time.UnixMilli(h.Time).UTC(), Pages: h.Pages, After: res.Checksum}
-	e.report.add(h.TXID, 1, res.Stored)
+	if err := e.freeze(ctx, h, nil, att.Image, progress, func(context.Context) error { return nil }); err != nil {
+		return err
+	}
+	ctx, begun := context.WithCancelCause(ctx)
+	defer begun(nil)
+	e.snaps.begun = func() { begun(errBegun) }
+	err = e.follow(ctx)
+	if err == nil && e.beginning {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// errBegun says that the first snapshot is complete.
+var errBegun = errors.New("the first snapshot is complete")
+
+// beginHistory takes note of the first snapshot: from here on commits can be shipped.
+func (e *engine) beginHistory(job *snapshotJob) error {
+	if err := e.seal(); err != nil { // so that the page sums are those of a segment's end
+		return err
+	}
+	h := job.header
+	e.report.add(h.TXID, 1, job.sum.Stored)
+	e.tell()
+	e.ship.has(StatusCommit{TXID: h.TXID, Time: time.UnixMilli(h.Time).UTC()})
+	shipped := e.ship.shipped
 	shipped.Newest, shipped.Next = shipped.Next, local.Object{}
 	if err := errors.Join(e.dir.SaveShipped(shipped), e.saveSums(), e.remember(local.Power)); err != nil {
 		return err
 	}
-	e.ship = e.newShipper(e.arch, shipped)
+	e.ship.shipped = shipped
+	e.beginning = false
 	e.launch()
+	e.snaps.begun()
 	return nil
+}
+
+// sumPages computes the page sums of what was attached to, and notes meanwhile
+// when commits were seen.
+func (e *engine) sumPages(ctx context.Context, att *source.Attachment) (*state.Table, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	e.place(ctx, att)
+	watched := e.watchTimes(ctx, att, cancel)
+	sums := make([]state.Sum, att.Pages)
+	size := att.Image.PageSize()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	most := uint32(resyncChunk / int(size))
+	for first := uint32(0); first < att.Pages && gctx.Err() == nil; first += most {
+		g.Go(func() error {
+			part := sums[first:min(first+most, att.Pages)]
+			buf := make([]byte, len(part)*int(size))
+			if err := att.Image.ReadPages(wal.PageNo(first)+1, buf); err != nil {
+				return err
+			}
+			for i := range part {
+				if no := wal.PageNo(first) + wal.PageNo(i) + 1; no != size.LockPage() {
+					part[i] = state.SumPage(no, buf[i*int(size):(i+1)*int(size)])
+				}
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	cancel()
+	seen, werr := watched()
+	if err = errors.Join(werr, err); err != nil {
+		return nil, err
+	}
+	e.seen = seen
+	return state.TableOf(size, sums), nil
 }
 
 // watchTimes notes, on its own tail and until ctx ends, when commits were seen.
@@ -135,8 +193,8 @@ const resyncChunk = 256 << 10
 // resync compares the database with the last state of the history, page by
 // page, and makes the difference one commit. A database that does not differ
 // goes on without one. One that does is refused if nothing shows that it made
-// the history.
-func (e *engine) resync(ctx context.Context, att *source.Attachment) error {
+// the history. why is what kept continuity from being proven.
+func (e *engine) resync(ctx context.Context, att *source.Attachment, why string) error {
 	differ, at := 0, e.now()
 	err := e.compare(ctx, att.Image, func(no wal.PageNo, page []byte) error {
 		differ++
@@ -177,6 +235,7 @@ func (e *engine) resync(ctx context.Context, att *source.Attachment) error {
 	}
 	e.log.Warn("continuity could not be proven; what differs is one commit of the history",
 		slog.Uint64("txid", uint64(e.head.TXID)), slog.Int("pages", differ), slog.Uint64("of", uint64(att.Pages)))
+	e.status.repaired(Repair{StatusCommit: StatusCommit{TXID: e.head.TXID, Time: e.head.Time}, Pages: differ, Why: why})
 	return e.seal()
 }
 

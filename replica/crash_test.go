@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,8 +34,11 @@ type trial struct {
 	// following tells that tidemark follows the database: from then on nothing
 	// that may pass stops it.
 	following atomic.Bool
-	ctx       context.Context //nolint:containedctx // a trial's life
-	crash     context.CancelFunc
+	// pardons, if not nil, tells of an error that tidemark ends with whether it
+	// is started again, as by a supervisor.
+	pardons func(error) bool
+	ctx     context.Context //nolint:containedctx // a trial's life
+	crash   context.CancelFunc
 }
 
 // counted makes each request an operation of the disk's.
@@ -90,14 +94,25 @@ func newTrial(t *testing.T, plan disktest.Plan) *trial {
 // once runs tidemark to its end.
 func (tr *trial) once() {
 	tr.t.Helper()
-	if tr.disk.Crashed() {
-		return
-	}
-	_, err := replica.Once(tr.ctx, tr.opts)
-	if err != nil && !tr.disk.Crashed() {
-		tr.t.Fatal("Once: ", err)
+	for starts := 1; !tr.disk.Crashed(); starts++ {
+		_, err := replica.Once(tr.ctx, tr.opts)
+		if err == nil || tr.disk.Crashed() {
+			return
+		}
+		if !tr.again(err, starts) {
+			tr.t.Fatalf("Once, start %d: %v", starts, err)
+		}
 	}
 }
+
+// again tells whether tidemark is started again after an error.
+func (tr *trial) again(err error, starts int) bool {
+	return tr.pardons != nil && tr.pardons(err) && starts < maxStarts
+}
+
+// maxStarts is how often tidemark is started again, which is more often than
+// operations fail.
+const maxStarts = 50
 
 // during runs tidemark while the application does something.
 func (tr *trial) during(do func(e *running)) {
@@ -112,14 +127,21 @@ func (tr *trial) during(do func(e *running)) {
 	opts.Ready = func() { tr.following.Store(true) }
 	go func() {
 		defer close(e.done)
-		_, e.err = replica.Run(ctx, opts)
+		for starts := 1; ; starts++ {
+			_, e.err = replica.Run(ctx, opts)
+			if e.err == nil || ctx.Err() != nil || tr.disk.Crashed() || !tr.again(e.err, starts) {
+				return
+			}
+		}
 	}()
+	// What is committed while it starts can become a part of a resync.
+	e.wait(tr.following.Load)
 	do(e)
 	tr.following.Store(false)
 	stop()
 	<-e.done
 	// A stop that comes while something fails says so; the next start goes on.
-	if e.err != nil && !tr.disk.Crashed() && !strings.Contains(e.err.Error(), "stopped while replication failed") {
+	if e.err != nil && !tr.disk.Crashed() && !strings.Contains(e.err.Error(), "stopped while replication failed") && !tr.again(e.err, 0) {
 		tr.t.Fatal("Run: ", e.err)
 	}
 }
@@ -131,10 +153,26 @@ type running struct {
 	err  error
 }
 
-// reach waits until all commits are in the archive, or it crashed.
+// reach waits until all commits are in the archive, or what they did in a resync,
+// or it crashed.
 func (e *running) reach() {
 	e.t.Helper()
-	e.wait(func() bool { return newestIn(e.t, e.b) >= state.TXID(len(e.states)) })
+	var seen state.TXID
+	e.wait(func() bool {
+		newest := newestIn(e.t, e.b)
+		if newest >= state.TXID(len(e.states)) {
+			return true
+		}
+		if newest == seen {
+			return false
+		}
+		seen = newest
+		if !slices.ContainsFunc(commitsOf(e.t, e.b), func(c archive.Commit) bool { return c.Resync }) {
+			return false
+		}
+		got, _ := restoredFile(e.t, e.b, newest)
+		return got == e.states[len(e.states)-1]
+	})
 }
 
 // wait waits for something, unless it crashed.

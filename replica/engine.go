@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"tidemark/replica/archive"
@@ -50,6 +51,7 @@ type engine struct {
 	tail  tail
 	seg   *openSegment
 	cache pageCache
+	snaps snapshots
 	// descends tells that this database is known to have made the history.
 	descends bool
 	// seen holds the times at which commits were seen that are yet to be read.
@@ -66,6 +68,8 @@ type engine struct {
 	short     int // looks at the WAL that ended before the limit, in a row
 	last      moments
 	handed    bool // the WAL is handed off completely and has not moved since
+	handedAt  wal.Position
+	stirred   bool // something was read since the start
 	nextHand  time.Time
 	handDelay time.Duration
 	sumsSaved time.Time
@@ -253,6 +257,7 @@ func (e *engine) Secure() (uint32, error) {
 		return 0, fmt.Errorf("%w: read to frame %d of %d", errGap, at, e.tail.limit)
 	}
 	e.short = 0
+	e.savePages(maxSaved)
 	// The limit is the number of frames, or 0 when the WAL is about to restart.
 	return e.tail.limit, e.keep()
 }
@@ -279,6 +284,7 @@ func (e *engine) readLocked() error {
 
 // keep leaves nothing in memory only, and lets the WAL restart from here.
 func (e *engine) keep() error {
+	e.savePages(math.MaxUint32)
 	if at := e.tail.position(); at == e.tail.sealed && at == e.kept {
 		return nil
 	}
@@ -342,6 +348,9 @@ func (e *engine) frame(f wal.Frame) error {
 	}
 	e.table.Set(f.Page, sum)
 	e.seg.touched = append(e.seg.touched, f.Page)
+	if e.snaps.job != nil {
+		e.snaps.job.changes.add(f.Page)
+	}
 	return nil
 }
 
@@ -349,6 +358,9 @@ func (e *engine) frame(f wal.Frame) error {
 func (e *engine) commit(c segment.Commit) error {
 	if c.Pages < e.table.Len() {
 		e.cache.truncate(wal.PageNo(c.Pages))
+		if e.snaps.job != nil {
+			e.snaps.job.changes.cut(c.Pages)
+		}
 	}
 	e.table.Resize(c.Pages)
 	c.After = e.table.Checksum()
@@ -426,11 +438,27 @@ func (e *engine) saveSums() error {
 	return e.dir.SaveSums(e.arch.Meta().Replica, e.head.TXID, e.table)
 }
 
+// tell tells how far it has read.
+func (e *engine) tell() {
+	var open backlog
+	if e.seg != nil {
+		open = backlog{bytes: e.seg.w.Stored(), oldest: e.seg.w.Header().Time}
+	}
+	e.status.has(StatusCommit{TXID: e.head.TXID, Time: e.head.Time}, open)
+	if !e.adrift {
+		e.status.found()
+	}
+	e.status.flush()
+}
+
 // finish reads and seals what is left, and remembers where to go on.
 func (e *engine) finish() error {
-	if _, err := e.Read(); err != nil {
-		return err
+	if !e.db.Parked() { // else there is nothing to read
+		if _, err := e.Read(); err != nil {
+			return err
+		}
 	}
+	e.tell()
 	if err := e.seal(); err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ type moments struct {
 func (e *engine) follow(ctx context.Context) error {
 	e.nextHand = time.Now()
 	e.handDelay = minHandDelay
-	e.last = moments{handed: time.Now(), checked: time.Now(), read: time.Now(), kept: time.Now()}
+	e.last = moments{handed: time.Now(), checked: time.Now(), read: time.Now(), kept: time.Now(), alert: time.Now()}
 	for ctx.Err() == nil {
 		n, err := e.turn(ctx)
 		if err == nil || !stopped(ctx, err) {
@@ -76,6 +76,14 @@ func (e *engine) follow(ctx context.Context) error {
 		case time.Since(e.last.alert) < settle:
 			e.watch.disarm()
 			e.pause(ctx, coalesce, nil)
+		case e.parkDue():
+			changed, err := e.park(ctx)
+			if err != nil {
+				return err
+			}
+			if changed {
+				e.last.alert = time.Now()
+			}
 		case e.rest(ctx):
 			e.last.alert = time.Now()
 		}
@@ -95,12 +103,17 @@ func (e *engine) turn(ctx context.Context) (n int, err error) {
 			return 0, err
 		}
 		e.last.checked = time.Now()
+		e.takeRequest()
+	}
+	if e.beginning && e.waiting() > e.opts.SpoolLimit {
+		// Nothing can be shipped yet. What else is committed waits in the WAL.
+		return 0, e.snapshotsTurn(ctx)
 	}
 	if n, err = e.Read(); err != nil {
 		return n, err
 	}
 	if n > 0 {
-		e.last.read = time.Now()
+		e.last.read, e.stirred = time.Now(), true
 	}
 	switch {
 	case e.handOffDue():
@@ -108,6 +121,9 @@ func (e *engine) turn(ctx context.Context) (n int, err error) {
 		e.last.handed = time.Now()
 	case n == 0 && !e.resting() && time.Since(e.last.yielded) >= yieldEvery:
 		err = e.yield(ctx)
+	}
+	if err == nil {
+		err = e.snapshotsTurn(ctx)
 	}
 	if err != nil {
 		return n, err
@@ -117,6 +133,7 @@ func (e *engine) turn(ctx context.Context) (n int, err error) {
 			return n, err
 		}
 	}
+	e.tell()
 	return n, e.watchSpool()
 }
 
@@ -141,14 +158,19 @@ func (e *engine) yield(ctx context.Context) error {
 	return err
 }
 
+// waiting is how many bytes wait to be uploaded.
+func (e *engine) waiting() int64 {
+	n := e.ship.waiting()
+	if e.seg != nil {
+		n += e.seg.w.Stored()
+	}
+	return n
+}
+
 // watchSpool keeps what waits for storage within its limit, and makes it survive
 // a power cut.
 func (e *engine) watchSpool() error {
-	waiting := e.ship.waiting()
-	if e.seg != nil {
-		waiting += e.seg.w.Stored()
-	}
-	if waiting > e.opts.SpoolLimit {
+	if e.waiting() > e.opts.SpoolLimit && !e.beginning {
 		return errOverflow
 	}
 	if !e.ship.isFailing() || time.Since(e.last.kept) < keepEvery {
@@ -182,17 +204,24 @@ func (e *engine) regain(ctx context.Context, err error) error {
 	default:
 		return err
 	}
-	return e.reattach(ctx)
+	return e.reattach(ctx, err.Error())
 }
 
 // handOffDue decides whether to let the WAL restart.
 func (e *engine) handOffDue() bool {
-	if e.resting() || time.Now().Before(e.nextHand) {
+	if time.Now().Before(e.nextHand) {
 		return false
 	}
-	return int(e.tail.position().Frame) >= e.opts.CheckpointPages ||
-		time.Since(e.last.read) >= handQuiet || time.Since(e.last.handed) >= handLate
+	if e.snaps.plan != nil && !e.inFile() {
+		return true
+	}
+	return !e.resting() && (int(e.tail.position().Frame) >= e.opts.CheckpointPages ||
+		time.Since(e.last.read) >= handQuiet || time.Since(e.last.handed) >= handLate)
 }
+
+// inFile tells that the database file, without its WAL, is the state of the last
+// commit that was read.
+func (e *engine) inFile() bool { return e.handed && e.tail.position() == e.handedAt }
 
 func (e *engine) handOff(ctx context.Context) error {
 	res, err := e.db.HandOff(ctx, e)
@@ -202,9 +231,10 @@ func (e *engine) handOff(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.handed = res.Complete
+	e.handed, e.handedAt = res.Complete, e.tail.position()
 	if res.Complete {
 		e.handDelay = minHandDelay
+		e.status.blocks(nil)
 		if err := e.sampleFile(); err != nil {
 			return err
 		}
@@ -226,11 +256,14 @@ func (e *engine) warnOfReaders(res source.HandOffResult) {
 		return
 	}
 	e.last.warned = time.Now()
-	attrs := []any{
-		slog.Uint64("frames", uint64(frames)), slog.Int64("bytes", int64(frames)*(int64(e.db.PageSize())+wal.FrameHeaderSize)), slog.String("why", res.Why),
+	b := Blocked{
+		Time: statusNow(), Frames: frames, Bytes: int64(frames) * (int64(e.db.PageSize()) + wal.FrameHeaderSize),
+		Why: res.Why, Readers: e.db.Readers(),
 	}
-	if readers := e.db.Readers(); len(readers) > 0 {
-		attrs = append(attrs, slog.Any("readers", readers))
+	e.status.blocks(&b)
+	attrs := []any{slog.Uint64("frames", uint64(b.Frames)), slog.Int64("bytes", b.Bytes), slog.String("why", b.Why)}
+	if len(b.Readers) > 0 {
+		attrs = append(attrs, slog.Any("readers", b.Readers))
 	}
 	e.log.Warn("the WAL grows, since it can't be checkpointed to its end; replication goes on", attrs...)
 }
@@ -267,6 +300,7 @@ func (e *engine) pause(ctx context.Context, d time.Duration, change <-chan struc
 		e.watch.disarm()
 		return true
 	case <-idle:
+	case <-e.snaps.ended():
 	}
 	return false
 }

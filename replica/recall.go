@@ -29,7 +29,8 @@ func (e *engine) recall(ctx context.Context) (origin, error) {
 	if e.offline {
 		return origin{}, fmt.Errorf("%w, and storage does not answer: %w", storageAway(), err)
 	}
-	e.log.Info("no local state to go on from, reading the replica's", slog.Any("why", err))
+	doubt := err.Error()
+	e.log.Info("no local state to go on from, reading the replica's", slog.String("why", doubt))
 	if err := e.dropSpool(); err != nil {
 		return origin{}, err
 	}
@@ -45,7 +46,7 @@ func (e *engine) recall(ctx context.Context) (origin, error) {
 	adopt := local.Shipped{Replica: e.arch.Meta().Replica, Newest: local.Object{First: head.First, Last: head.Last, Sum: head.Sum}}
 	e.ship = e.newShipper(e.arch, adopt)
 	return origin{
-		adopt: &adopt, table: t, descends: shipped == adopt,
+		adopt: &adopt, table: t, descends: shipped == adopt, doubt: doubt,
 		head: segment.Commit{TXID: head.Last, Time: head.Commit.Time, Pages: head.Pages, After: head.Checksum},
 	}, nil
 }

@@ -11,7 +11,9 @@ import (
 	"tidemark/replica/archive"
 	"tidemark/replica/disk"
 	"tidemark/replica/local"
+	"tidemark/replica/retain"
 	"tidemark/replica/source"
+	"tidemark/replica/upkeep"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
 )
@@ -59,6 +61,17 @@ const (
 	maxRetryAfter     = 30 * time.Second
 )
 
+// SnapshotKind is which snapshot is asked for.
+type SnapshotKind int
+
+// The kinds: none, one that adds to an earlier one where that is possible, and one
+// of all pages.
+const (
+	NoSnapshot SnapshotKind = iota
+	AnySnapshot
+	FullSnapshot
+)
+
 // Options say what to replicate, where to, and how.
 type Options struct {
 	// Path is the database file. It must exist.
@@ -73,6 +86,11 @@ type Options struct {
 	// SyncInterval is the time between uploads while there are commits; 0
 	// uploads each commit at once.
 	SyncInterval time.Duration
+	// SnapshotInterval is the time from one snapshot to the next while there are
+	// commits; 0 makes none but the first.
+	SnapshotInterval time.Duration
+	// Snapshot asks Once for a snapshot although none is due.
+	Snapshot SnapshotKind
 	// CheckpointPages is the WAL's length, in frames, at which it is handed
 	// off. Less than 1 is the default.
 	CheckpointPages int
@@ -91,17 +109,34 @@ type Options struct {
 	// SpoolLimit bounds, in bytes, what waits on disk to be uploaded. Less than
 	// 1 is the default.
 	SpoolLimit int64
+	// NoPacks leaves small segments as they are, instead of joining them into
+	// packs.
+	NoPacks bool
+	// CacheSize bounds the local copies of segments that packs are made of, in
+	// bytes. 0 is the default, and less than that keeps none.
+	CacheSize int64
+	// Retain deletes what Retention does not keep.
+	Retain    bool
+	Retention retain.Policy
+	// packing is how segments are joined.
+	packing upkeep.Packing
 	// StopPatience is how long a stop waits for storage; 0 is the default.
 	StopPatience time.Duration
 	// fs is where local state and the WAL are; nil is the operating system's.
 	fs disk.FS
 	// retryAfter is the pause after a first failure; 0 is the default.
 	retryAfter time.Duration
+	// parkAfter is how long nothing is committed before a database is parked; 0 is
+	// the default. parked, if not nil, is called when it is.
+	parkAfter time.Duration
+	parked    func()
 	// Writer names this process in what it writes, for those who find it there;
 	// empty is the host's name and the process's id.
 	Writer string
 	// Now is the clock that commit times are read from; nil is the system's.
 	Now func() time.Time
+	// Process is what it shares with others; nil: nothing.
+	Process *Process
 	// Logger is told what happens; nil discards it.
 	Logger *slog.Logger
 	// Progress, if not nil, is told how much of the database the first
@@ -122,6 +157,9 @@ func (o Options) withDefaults() Options {
 	if o.SpoolLimit < 1 {
 		o.SpoolLimit = DefaultSpoolLimit
 	}
+	if o.CacheSize == 0 {
+		o.CacheSize = upkeep.DefaultCacheSize
+	}
 	if o.StopPatience == 0 {
 		o.StopPatience = DefaultStopPatience
 	}
@@ -133,6 +171,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.retryAfter == 0 {
 		o.retryAfter = defaultRetryAfter
+	}
+	if o.parkAfter == 0 {
+		o.parkAfter = defaultParkAfter
 	}
 	if o.fs == nil {
 		o.fs = disk.OS{}
@@ -174,11 +215,22 @@ func Once(ctx context.Context, opts Options) (Report, error) {
 }
 
 func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
-	r, err := open(ctx, opts.withDefaults(), once)
+	opts = opts.withDefaults()
+	if opts.Process == nil {
+		opts.Process = NewProcess()
+		defer func() { err = errors.Join(err, opts.Process.Close()) }()
+	}
+	end, err := opts.Process.begin(ctx)
 	if err != nil {
 		return Report{}, err
 	}
-	defer func() { err = errors.Join(err, r.close(ctx)) }()
+	defer end()
+	r, err := open(ctx, opts, once)
+	if err != nil {
+		return Report{}, err
+	}
+	defer func() { err = errors.Join(err, r.close(ctx, err)) }()
+	r.started = end
 	err = r.run(ctx)
 	return r.report.get(), err
 }

@@ -35,17 +35,23 @@ type replicator struct {
 	db     *source.DB
 	dir    *local.Dir
 	report tally
+	status *tracker
 	once   bool
 
 	// ship uploads for an engine, and goes on after it until the next one begins.
 	// It is nil at first; shipped is then what is known of earlier ones.
 	ship    *shipper
 	shipped *local.Shipped
+	// listed is when the archive was listed last.
+	listed time.Time
 	// sealed is the end of the WAL at the last hand-off, if the database has
 	// been pinned since: from there the WAL goes on.
 	sealed wal.Position
-	// ready tells that a database has been followed in this run.
-	ready bool
+	// started is called when there is nothing more to start.
+	started func()
+	// ready tells that a database has been followed in this run, probed that the
+	// storage was found to honour conditions.
+	ready, probed bool
 }
 
 // open takes the state directory's lock and opens the database.
@@ -64,16 +70,21 @@ func open(ctx context.Context, opts Options, once bool) (*replicator, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close(ctx))
 	}
+	clearSaves(dir.Path())
 	if opts.Unfenced {
 		opts.Bucket = storage.Unfenced(opts.Bucket)
 	}
-	return &replicator{opts: opts, log: opts.Logger, db: db, dir: dir, once: once}, nil
+	return &replicator{
+		opts: opts, log: opts.Logger, db: db, dir: dir, once: once, status: newTracker(opts, db.Path(), dir),
+	}, nil
 }
 
-// close ends the pin and gives up the lock.
-func (r *replicator) close(ctx context.Context) error {
+// close ends the pin and gives up the lock, after a run that ended with why.
+func (r *replicator) close(ctx context.Context, why error) error {
 	r.endShipper((*shipper).stop)
-	if err := errors.Join(r.db.Close(ctx), r.dir.Close()); err != nil {
+	err := r.db.Close(ctx)
+	r.status.ends(errors.Join(why, err), ctx.Err() != nil)
+	if err := errors.Join(err, r.dir.Close()); err != nil {
 		return fmt.Errorf("stop following %s: %w", r.opts.Path, err)
 	}
 	return nil
@@ -85,6 +96,9 @@ func (r *replicator) endShipper(end func(*shipper)) {
 		return
 	}
 	end(r.ship)
+	if run := r.ship.tended(); run != nil {
+		run.Stop()
+	}
 	if r.ship.started { // else it was not known to be this database's
 		shipped := r.ship.shipped
 		r.shipped = &shipped
@@ -117,6 +131,8 @@ func (r *replicator) run(ctx context.Context) error {
 		} else {
 			r.log.Error("replication failed; what was read is kept, and it is tried again",
 				slog.Any("error", err), slog.Duration("in", wait))
+			r.freeDisk(err)
+			r.status.fails(err)
 		}
 		if r.wait(ctx, wait) != nil {
 			return stoppedFailing(err)
@@ -130,8 +146,8 @@ func stoppedFailing(err error) error {
 
 // wait waits between two engines.
 func (r *replicator) wait(ctx context.Context, d time.Duration) error {
-	if !r.db.Held() {
-		return sleep(ctx, d)
+	if err := r.db.Unpark(ctx); err != nil || !r.db.Held() {
+		return sleep(ctx, d) // what is wrong with the database shows when it is read
 	}
 	held, err := r.db.AwaitHeld(ctx, d)
 	if !held {
@@ -148,7 +164,10 @@ func (r *replicator) wait(ctx context.Context, d time.Duration) error {
 
 // follow is the life of one engine.
 func (r *replicator) follow(ctx context.Context) error {
-	e := &engine{replicator: r}
+	if err := r.db.Unpark(ctx); err != nil {
+		return err
+	}
+	e := &engine{replicator: r, watch: watcher{hub: &r.opts.Process.watch}}
 	err := e.run(ctx)
 	r.sealed = wal.Position{}
 	if e.table != nil && !e.adrift && r.db.Held() {
@@ -177,11 +196,13 @@ func (r *replicator) mayWait(err error) bool {
 func (r *replicator) overflow(ctx context.Context) error {
 	r.log.Error("the spool has reached its limit: its commits are given up, and what they did will be one commit of the history",
 		slog.Int64("limit", r.opts.SpoolLimit))
+	r.status.overflows()
 	r.endShipper(func(s *shipper) { s.drop(ctx) })
 	// The spool is of no use without the remembered state: so that goes first.
 	if err := errors.Join(r.dir.Forget(), r.dropSpool()); err != nil {
 		return err
 	}
+	r.status.dropped()
 	r.db.Release(ctx)
 	policy := r.opts.backoff()
 	for {
@@ -201,6 +222,7 @@ func (r *replicator) idle(ctx context.Context, d time.Duration) error {
 		if err := errors.Join(r.db.Check(ctx), r.db.Trim(ctx)); err != nil && permanent(err) {
 			return err
 		}
+		r.status.flush()
 		if err := sleep(ctx, min(time.Second, time.Until(until))); err != nil {
 			return err
 		}
@@ -285,5 +307,12 @@ func (t *tally) add(last state.TXID, commits uint64, bytes int64) {
 	defer t.mu.Unlock()
 	t.rep.TXID = last
 	t.rep.Commits += commits
+	t.rep.UploadedBytes += bytes
+}
+
+// addBytes counts what was uploaded beside commits.
+func (t *tally) addBytes(bytes int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.rep.UploadedBytes += bytes
 }

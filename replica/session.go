@@ -21,12 +21,16 @@ func (e *engine) run(ctx context.Context) error {
 		}
 		return err
 	}
+	e.started()
+	e.status.follows()
 	if !e.ready && e.opts.Ready != nil {
 		e.opts.Ready()
 	}
 	e.ready = true
 	var err error
-	if !e.once {
+	if e.once {
+		err = e.snapshotOnce(ctx)
+	} else {
 		err = e.followWhileShipping(ctx)
 	}
 	switch {
@@ -73,6 +77,9 @@ func (e *engine) shipRest(ctx context.Context) error {
 	if e.once {
 		select {
 		case <-ship.done:
+			if run := ship.tended(); run != nil && ship.err == nil {
+				run.Finish(ctx)
+			}
 			return ship.err
 		case <-ctx.Done():
 		}
@@ -89,11 +96,13 @@ func (e *engine) shipRest(ctx context.Context) error {
 
 // close gives back what the engine alone has open.
 func (e *engine) close() error {
+	e.dropSnapshot(context.Canceled)
 	var err error
 	if e.seg != nil {
 		err = e.seg.file.Close() // cut off by an error; it is taken up again
 	}
-	return errors.Join(err, e.watch.close())
+	e.watch.disarm()
+	return err
 }
 
 // verifyFile compares all pages of a database file that was touched, err, with
@@ -105,6 +114,7 @@ func (e *engine) verifyFile(ctx context.Context, err error) error {
 	at := e.tail.position()
 	known := source.Known{Position: at, Pinned: at == e.tail.sealed}
 	e.adrift = true
+	e.dropSnapshot(err)
 	att, aerr := e.db.Attach(ctx, known, e.resume)
 	if aerr != nil {
 		return errors.Join(err, aerr)

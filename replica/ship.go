@@ -15,6 +15,7 @@ import (
 	"tidemark/replica/archive"
 	"tidemark/replica/disk"
 	"tidemark/replica/local"
+	"tidemark/replica/upkeep"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
 	"tidemark/wal/segment"
@@ -24,13 +25,17 @@ import (
 type sealed struct {
 	first, last state.TXID
 	commits     uint64
-	sum         uint64 // of the trailer
-	size        int64
-	path        string
+	// began and ended are the times of its first and last commit.
+	began, ended time.Time
+	sum          uint64 // of the trailer
+	size         int64
+	path         string
 }
 
 func sealedOf(h segment.Header, t segment.Trailer, path string, size int64) sealed {
-	return sealed{first: h.First, last: t.Last, commits: t.Commits, sum: t.Sum(), size: size, path: path}
+	return sealed{
+		first: h.First, last: t.Last, commits: t.Commits, began: h.Time, ended: t.Time, sum: t.Sum(), size: size, path: path,
+	}
 }
 
 // shipper uploads sealed segments in order, one at a time: a later one must
@@ -42,6 +47,7 @@ type shipper struct {
 	dir    *local.Dir
 	log    *slog.Logger
 	report *tally
+	status *tracker
 	// once gives up at the first error, instead of trying again for ever.
 	once bool
 
@@ -58,6 +64,8 @@ type shipper struct {
 	bucket  storage.Bucket
 	unread  bool
 	shipped local.Shipped
+	// heard is how old the proof is that nobody else has added to the archive.
+	heard time.Time
 
 	mu     sync.Mutex // guards what follows
 	queue  []sealed   // the first is the one on its way, if busy
@@ -65,6 +73,9 @@ type shipper struct {
 	busy   bool
 	// failing tells that the last attempt of an upload has failed.
 	failing bool
+	// upkeep looks after the archive; nil before start, and while that could not
+	// be read.
+	upkeep *upkeep.Runner
 
 	// wake has room for one, and says that there is something to look at; idle
 	// that nothing is left to upload.
@@ -75,9 +86,10 @@ type shipper struct {
 // start.
 func (r *replicator) newShipper(arch *archive.Archive, shipped local.Shipped) *shipper {
 	ctx, cancel := context.WithCancel(context.Background())
+	r.status.spooled(backlog{})
 	return &shipper{
-		ctx: ctx, cancel: cancel, opts: r.opts, dir: r.dir, log: r.log, report: &r.report, once: r.once, done: make(chan struct{}),
-		arch: arch, bucket: r.opts.Bucket, shipped: shipped,
+		ctx: ctx, cancel: cancel, opts: r.opts, dir: r.dir, log: r.log, report: &r.report, status: r.status, once: r.once, done: make(chan struct{}),
+		arch: arch, bucket: r.opts.Bucket, shipped: shipped, heard: r.listed,
 		wake: make(chan struct{}, 1), idle: make(chan struct{}, 1),
 	}
 }
@@ -85,7 +97,11 @@ func (r *replicator) newShipper(arch *archive.Archive, shipped local.Shipped) *s
 // start begins to upload.
 func (s *shipper) start() {
 	s.report.add(s.shipped.Newest.Last, 0, 0)
+	s.status.begins(s.shipped.Newest.Last)
 	s.started = true
+	if !s.unread {
+		s.tend()
+	}
 	go func() {
 		defer close(s.done)
 		s.err = s.run(s.ctx)
@@ -103,6 +119,7 @@ func poke(c chan<- struct{}) {
 func (s *shipper) add(seg sealed) {
 	s.mu.Lock()
 	s.queue = append(s.queue, seg)
+	s.status.spooled(s.backlog())
 	s.mu.Unlock()
 	poke(s.wake)
 }
@@ -169,6 +186,24 @@ func (s *shipper) waiting() (n int64) {
 	return n
 }
 
+// has tells that storage has all up to a commit, before it begins.
+func (s *shipper) has(last StatusCommit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.ships(last, s.backlog())
+}
+
+// backlog is what is queued, with what is on its way. The caller holds mu.
+func (s *shipper) backlog() (b backlog) {
+	for _, seg := range s.queue {
+		b.bytes += seg.size
+	}
+	if len(s.queue) > 0 {
+		b.oldest = s.queue[0].began
+	}
+	return b
+}
+
 // take gives the next segment; ok is false at the end.
 func (s *shipper) take(ctx context.Context) (seg sealed, ok bool, err error) {
 	for {
@@ -209,7 +244,9 @@ func (s *shipper) run(ctx context.Context) error {
 		}
 		s.mu.Lock()
 		s.queue, s.busy = s.queue[1:], false
+		s.status.ships(StatusCommit{TXID: seg.last, Time: seg.ended}, s.backlog())
 		s.mu.Unlock()
+		s.status.flush()
 	}
 }
 
@@ -231,12 +268,16 @@ func (s *shipper) upload(ctx context.Context, seg sealed) error {
 		s.failing = err != nil
 		giveUp := s.once
 		s.mu.Unlock()
+		if err != nil && ctx.Err() == nil {
+			s.status.refuses(err)
+		}
 		if err != nil && (giveUp || permanent(err) || isAny(err, os.ErrNotExist, errMoved)) {
 			err = backoff.Permanent(err)
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(s.opts.backoff()), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, d time.Duration) {
 		s.log.Warn("upload failed, trying again", slog.Any("err", err), slog.Duration("in", d))
+		s.freeDisk(err)
 		s.keep(seg)
 	}))
 	if ctx.Err() != nil && err != nil && !errors.Is(err, archive.ErrFenced) {
@@ -247,35 +288,35 @@ func (s *shipper) upload(ctx context.Context, seg sealed) error {
 }
 
 // attempt puts a segment, after writing down that it does, and removes it.
+//
+// At every step the note, the spool and the archive tell together what there is.
+// The note names the segment before the archive can hold it, durably; without it
+// there is no upload, and on a full disk it needs no room. From then on the archive
+// tells whether it has arrived, and only when it has, it leaves the spool. The note
+// may be behind what has arrived, but never by more than the one that it names: the
+// next one is not put before it is noted, too.
 func (s *shipper) attempt(ctx context.Context, seg sealed) error {
 	if err := s.verify(ctx, seg); err != nil {
 		return err
 	}
 	object := local.Object{First: seg.first, Last: seg.last, Sum: seg.sum}
-	s.shipped.Next = object
-	unnoted := s.dir.SaveShipped(s.shipped)
-	if unnoted != nil {
-		// On a disk that is full nothing else makes room. A process that ends
-		// now finds the segment in the spool.
-		s.log.Warn("uploading without noting it", slog.Any("err", unnoted))
+	if s.shipped.Next != object { // else it is on its way since an earlier attempt
+		noted := s.shipped
+		noted.Next = object
+		if err := s.dir.SaveShipped(noted); err != nil {
+			return err
+		}
+		s.shipped = noted
 	}
 	fs := s.dir.FS()
-	err := s.arch.PutSegment(ctx, seg.first, archive.Body{Size: seg.size, Open: func() (io.ReadCloser, error) { return disk.Open(fs, seg.path) }})
+	err := s.putFenced(ctx, seg, archive.Body{Size: seg.size, Open: func() (io.ReadCloser, error) { return disk.Open(fs, seg.path) }})
 	if err != nil {
 		return err
 	}
 	s.report.add(seg.last, seg.commits, seg.size)
 	s.log.Debug("shipped", slog.Uint64("first", uint64(seg.first)), slog.Uint64("last", uint64(seg.last)), slog.Int64("bytes", seg.size))
 	s.shipped.Newest = object
-	if err := fs.Remove(seg.path); err != nil {
-		s.log.Warn("an uploaded segment stays in the spool until the next start", slog.Any("err", err))
-	}
-	if unnoted == nil {
-		return nil
-	}
-	if err := s.dir.SaveShipped(s.shipped); err != nil { // there is room now
-		s.log.Warn("what is uploaded is not noted", slog.Any("err", err))
-	}
+	s.uploaded(seg)
 	return nil
 }
 
@@ -288,6 +329,7 @@ func (s *shipper) verify(ctx context.Context, seg sealed) error {
 	if !s.unread {
 		return nil
 	}
+	began := s.opts.Now()
 	a, err := archive.Open(ctx, s.bucket)
 	if errors.Is(err, archive.ErrNoReplica) {
 		return fmt.Errorf("%w: %w", errMoved, err)
@@ -301,7 +343,8 @@ func (s *shipper) verify(ctx context.Context, seg sealed) error {
 	if n := a.Newest(); n != s.shipped.Newest.First && n != seg.first {
 		return fmt.Errorf("%w: its newest segment begins at TXID %v, the last one from here at %v", errMoved, n, s.shipped.Newest.First)
 	}
-	s.arch, s.unread = a, false
+	s.arch, s.unread, s.heard = a, false, began
+	s.tend()
 	return nil
 }
 

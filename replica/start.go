@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ type origin struct {
 	adopt *local.Shipped
 	// file is what the database file looked like.
 	file local.Stamp
+	// doubt is why nothing is proven.
+	doubt string
 }
 
 // start finds out what the history holds and what the database is, and brings
@@ -71,6 +74,9 @@ func (e *engine) start(ctx context.Context) error {
 // launch lets the uploads begin.
 func (e *engine) launch() {
 	e.ship.unread = e.offline
+	if e.table != nil {
+		e.tell()
+	}
 	e.ship.start()
 }
 
@@ -78,6 +84,7 @@ func (e *engine) launch() {
 // there is none. What storage that does not answer holds can be known from
 // before.
 func (e *engine) openArchive(ctx context.Context) error {
+	e.listed = e.opts.Now()
 	arch, err := archive.Open(ctx, e.opts.Bucket)
 	switch {
 	case errors.Is(err, archive.ErrNoReplica):
@@ -105,10 +112,14 @@ func (e *engine) openArchive(ctx context.Context) error {
 	e.arch = arch
 	l := arch.Listing()
 	e.beginning = len(l.Segments)+len(l.Snapshots) == 0
-	if e.opts.Unfenced {
+	if e.opts.Unfenced || e.probed {
 		return nil
 	}
-	return arch.CheckFence(ctx)
+	if err := arch.CheckFence(ctx); err != nil {
+		return err
+	}
+	e.probed = true
+	return nil
 }
 
 // startFrom attaches to the database and carries on from a state of the
@@ -164,7 +175,7 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 		_, err := e.Read()
 		return err
 	}
-	return e.resync(ctx, att)
+	return e.resync(ctx, att, cmp.Or(from.doubt, "the WAL does not go on from where it was read to, nor the database file from what it was"))
 }
 
 // carryOnIfSame reads on in a WAL that continues what is remembered. That its
@@ -192,7 +203,7 @@ func (e *engine) carryOnIfSame(ctx context.Context, att *source.Attachment, from
 			return err
 		}
 	}
-	return e.resync(ctx, att)
+	return e.resync(ctx, att, "the database file was changed under its WAL while tidemark was down")
 }
 
 // resume reads what was committed before a pin, under the write lock.
@@ -286,13 +297,15 @@ var errDiffers = errors.New("a page differs")
 
 // reattach repairs continuity while running: a new pin, and a comparison of all
 // pages with the last state that was read.
-func (e *engine) reattach(ctx context.Context) error {
+func (e *engine) reattach(ctx context.Context, why string) error {
 	e.adrift = true
+	e.dropSnapshot(errStale)
+	e.status.lost()
 	att, err := e.db.Attach(ctx, source.Known{}, nothingToResume)
 	if err != nil {
 		return err
 	}
-	return e.resync(ctx, att)
+	return e.resync(ctx, att, why)
 }
 
 // place puts the tail at what Attach found.

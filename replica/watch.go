@@ -1,16 +1,149 @@
 package replica
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sync/semaphore"
 )
 
-// watcher tells of a change of one file. It is armed only while the engine
-// waits for one: under load, events would cost more than looking. The zero value
-// is ready.
-type watcher struct {
+// Process is what the replications of one process share, so that thousands of them
+// cost no more than they must. It is safe for concurrent use.
+type Process struct {
+	watch hub
+	// starts bounds how many begin at once.
+	starts *semaphore.Weighted
+	// turns bounds how many archives are packed and pruned at a time.
+	turns *semaphore.Weighted
+}
+
+// maxStarts is how many replications of a process begin at once, startTurn for how
+// long one counts at most. To begin takes connections and memory that an idle
+// database does not need.
+const (
+	maxStarts = 16
+	startTurn = 3 * time.Second
+)
+
+// NewProcess gives one. It must be closed when all replications that use it have
+// ended.
+func NewProcess() *Process {
+	return &Process{watch: hub{files: map[string][]chan struct{}{}}, starts: semaphore.NewWeighted(maxStarts), turns: semaphore.NewWeighted(maxTurns)}
+}
+
+// begin waits for a turn to start, and gives what ends the turn. It ends by itself
+// after a while: who waits for storage, or copies a large database, must not keep
+// the others from starting.
+func (p *Process) begin(ctx context.Context) (end func(), err error) {
+	if err := p.starts.Acquire(ctx, 1); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	end = sync.OnceFunc(func() { p.starts.Release(1) })
+	time.AfterFunc(startTurn, end)
+	return end, nil
+}
+
+// Close gives back what it has open.
+func (p *Process) Close() error { return p.watch.close() }
+
+// hub watches files with one watcher of the system's. Files are watched only while
+// somebody waits for a change: under load, events would cost more than looking.
+type hub struct {
+	mu    sync.Mutex
 	w     *fsnotify.Watcher
+	files map[string][]chan struct{}
+	ended chan struct{}
+}
+
+// add begins to watch a file. What it gives tells of a change, and of more than one
+// once.
+func (h *hub) add(path string) (chan struct{}, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.w == nil {
+		w, err := fsnotify.NewWatcher()
+		if err != nil {
+			return nil, fmt.Errorf("watch: %w", err)
+		}
+		h.w, h.ended = w, make(chan struct{})
+		go h.forward(w)
+	}
+	if err := h.w.Add(path); err != nil { // once more is as good as once
+		return nil, fmt.Errorf("watch: %w", err)
+	}
+	changed := make(chan struct{}, 1)
+	h.files[path] = append(h.files[path], changed)
+	return changed, nil
+}
+
+// remove ends that.
+func (h *hub) remove(path string, changed chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rest := slices.DeleteFunc(h.files[path], func(c chan struct{}) bool { return c == changed })
+	if h.files[path] = rest; len(rest) == 0 {
+		delete(h.files, path)
+		_ = h.w.Remove(path) // one that is gone needs no removing
+	}
+}
+
+// forward hands events on, and ends with the watcher.
+func (h *hub) forward(w *fsnotify.Watcher) {
+	defer close(h.ended)
+	for {
+		select {
+		case e, ok := <-w.Events:
+			if !ok {
+				return
+			}
+			h.mu.Lock()
+			for _, changed := range h.files[e.Name] {
+				poke(changed)
+			}
+			h.mu.Unlock()
+		case err, ok := <-w.Errors:
+			if !ok {
+				return
+			}
+			if err != nil {
+				h.wakeAll() // whatever was missed, look
+			}
+		}
+	}
+}
+
+func (h *hub) wakeAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, all := range h.files {
+		for _, changed := range all {
+			poke(changed)
+		}
+	}
+}
+
+func (h *hub) close() error {
+	h.mu.Lock()
+	w := h.w
+	h.w = nil
+	h.mu.Unlock()
+	if w == nil {
+		return nil
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("end watching: %w", err)
+	}
+	<-h.ended
+	return nil
+}
+
+// watcher tells of a change of one file. It is not safe for concurrent use.
+type watcher struct {
+	hub   *hub
 	armed string
 	// blind tells that the system gives no events for the file.
 	blind   bool
@@ -23,64 +156,21 @@ func (w *watcher) arm(path string) <-chan struct{} {
 	if w.armed == path || w.blind {
 		return w.changed
 	}
-	if err := w.add(path); err != nil {
+	w.disarm()
+	changed, err := w.hub.add(path)
+	if err != nil {
 		w.blind = true
 		w.changed = make(chan struct{}) // never tells
 		return w.changed
 	}
-	w.armed = path
+	w.armed, w.changed = path, changed
 	return nil
-}
-
-func (w *watcher) add(path string) error {
-	if w.w == nil {
-		fw, err := fsnotify.NewWatcher()
-		if err != nil {
-			return fmt.Errorf("watch: %w", err)
-		}
-		w.w, w.changed = fw, make(chan struct{}, 1)
-		go forward(fw, w.changed)
-	}
-	if err := w.w.Add(path); err != nil {
-		return fmt.Errorf("watch: %w", err)
-	}
-	return nil
-}
-
-// forward turns events into one token. It ends with the watcher.
-func forward(fw *fsnotify.Watcher, changed chan<- struct{}) {
-	for {
-		select {
-		case _, ok := <-fw.Events:
-			if !ok {
-				return
-			}
-			poke(changed)
-		case err, ok := <-fw.Errors:
-			if !ok {
-				return
-			}
-			if err != nil {
-				poke(changed) // whatever was missed, look
-			}
-		}
-	}
 }
 
 // disarm ends watching.
 func (w *watcher) disarm() {
 	if w.armed != "" {
-		_ = w.w.Remove(w.armed) // one that is gone needs no removing
+		w.hub.remove(w.armed, w.changed)
 		w.armed = ""
 	}
-}
-
-func (w *watcher) close() error {
-	if w.w == nil {
-		return nil
-	}
-	if err := w.w.Close(); err != nil {
-		return fmt.Errorf("end watching: %w", err)
-	}
-	return nil
 }

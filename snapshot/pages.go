@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"tidemark/snapshot/block"
+	"tidemark/snapshot/state"
 	"tidemark/wal"
 )
 
@@ -42,6 +43,28 @@ func appendRun(runs []Run, first wal.PageNo, pages uint32) []Run {
 		return runs
 	}
 	return append(runs, Run{First: first, Pages: pages})
+}
+
+// Diff gives the runs of pages that an incremental snapshot must hold: those whose
+// sums in now are not what they were in base. Pages that the database has grown
+// by are among them unless they are zeros.
+func Diff(base, now *state.Table) []Run {
+	grown := base.Clone()
+	grown.Resize(now.Len())
+	lock := now.PageSize().LockPage()
+	var runs []Run
+	for i := range now.Len() {
+		no := wal.PageNo(i) + 1
+		if no == lock || now.At(no) == grown.At(no) {
+			continue
+		}
+		if n := len(runs); n > 0 && runs[n-1].end() == no {
+			runs[n-1].Pages++
+			continue
+		}
+		runs = append(runs, Run{First: no, Pages: 1})
+	}
+	return runs
 }
 
 // checkRuns makes sure that runs ascend without touching, end within the

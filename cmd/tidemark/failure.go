@@ -11,6 +11,7 @@ import (
 	"tidemark/cmd/tidemark/location"
 	"tidemark/replica"
 	"tidemark/replica/archive"
+	"tidemark/replica/current"
 	"tidemark/replica/restore"
 	"tidemark/snapshot/block"
 )
@@ -22,6 +23,7 @@ const (
 	exitUsage   = 2 // the command line or the configuration is wrong
 	exitBadData = 3 // the data is bad
 	exitNothing = 4 // there is nothing to restore there, or at that point
+	exitBehind  = 5 // a database is not replicated, or further behind than it may be
 )
 
 // usageError is a mistake on the command line.
@@ -127,11 +129,14 @@ func exitCode(err error) int {
 		usage usageError
 		conf  *config.Error
 		place *location.Error
+		late  behindError
 	)
 	switch {
 	case errors.As(err, &usage), errors.As(err, &conf), errors.As(err, &place):
 		return exitUsage
-	case isAny(err, archive.ErrNoReplica, archive.ErrOutOfRange):
+	case errors.As(err, &late), errors.Is(err, current.ErrBehind):
+		return exitBehind
+	case isAny(err, archive.ErrNoReplica, archive.ErrOutOfRange, archive.ErrNoMark):
 		return exitNothing
 	case isAny(err, block.ErrCorrupt, archive.ErrBroken, restore.ErrChecksum, restore.ErrIntegrity, replica.ErrDamaged, replica.ErrOverwritten):
 		return exitBadData

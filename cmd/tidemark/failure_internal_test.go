@@ -53,6 +53,7 @@ func TestDescribe(t *testing.T) {
 		{interruptedError{err: context.Canceled, hint: "run it again"}, exitFailed, "run it again"},
 		{errors.New("anything else"), exitFailed, ""},
 		{someFailedError{1, 2}, exitFailed, "the log"},
+		{behindError{which: []string{"x"}, of: 1}, exitBehind, "log"},
 	} {
 		f := describe(fmt.Errorf("do it: %w", tc.err), "tidemark log")
 		if f.Code != tc.code || !strings.Contains(f.Hint, tc.hint) || (tc.hint == "" && f.Hint != "") {

@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"tidemark/cmd/tidemark/span"
 )
 
 // momentHelp explains to people what parseMoment reads.
@@ -28,8 +28,8 @@ func parseMoment(text string, now time.Time) (time.Time, error) {
 			return time.Time{}, fmt.Errorf("%q has no time zone: write it as 2026-01-31T12:00:00Z, or with +02:00 for Z", text)
 		}
 	}
-	ago, err := parseAgo(text)
-	if errors.Is(err, errTooLong) {
+	ago, err := span.Parse(text)
+	if errors.Is(err, span.ErrTooLong) {
 		return time.Time{}, fmt.Errorf("%q is too long: a duration is at most 290 years; give the time itself", text)
 	}
 	if err != nil {
@@ -47,48 +47,6 @@ func notZero(t time.Time) time.Time {
 		return t.Add(1)
 	}
 	return t
-}
-
-// errTooLong says that a duration does not fit into a time.Duration.
-var errTooLong = errors.New("the duration is too long")
-
-// agoPattern is weeks, days and then what [time.ParseDuration] reads.
-var agoPattern = regexp.MustCompile(`^(?:([0-9]+)w)?(?:([0-9]+)d)?(.*)$`)
-
-// parseAgo is [time.ParseDuration] with weeks and days before the rest.
-func parseAgo(text string) (time.Duration, error) {
-	part := agoPattern.FindStringSubmatch(text)
-	rest := part[3]
-	var sum time.Duration
-	if rest != "" || text == "" {
-		var err error
-		if sum, err = time.ParseDuration(rest); err != nil {
-			if longDuration(rest) {
-				return 0, errTooLong
-			}
-			return 0, err
-		}
-		if sum < 0 && rest != text {
-			return 0, fmt.Errorf("%q has a sign in its middle", text)
-		}
-	}
-	for i, unit := range []time.Duration{7 * 24 * time.Hour, 24 * time.Hour} {
-		if part[i+1] == "" {
-			continue
-		}
-		n, err := strconv.ParseInt(part[i+1], 10, 64)
-		if err != nil || n > int64((math.MaxInt64-sum)/unit) {
-			return 0, errTooLong // there are digits only
-		}
-		sum += time.Duration(n) * unit
-	}
-	return sum, nil
-}
-
-// longDuration tells whether a text that can't be parsed has the form of a
-// duration, so that its size must be what is wrong.
-func longDuration(text string) bool {
-	return regexp.MustCompile(`^([0-9]+(\.[0-9]*)?(ns|us|µs|μs|ms|s|m|h))+$`).MatchString(text)
 }
 
 // formatTime gives RFC 3339 in UTC with milliseconds, the form of all times

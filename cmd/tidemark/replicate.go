@@ -31,7 +31,7 @@ sample. One that fails is logged and does not stop the others.
 
 A setting comes from its flag, else from the environment, else from the
 configuration file. The variables are TIDEMARK_SYNC_INTERVAL,
-TIDEMARK_CHECKPOINT_PAGES, TIDEMARK_STATE_DIR, TIDEMARK_SPOOL_LIMIT,
+TIDEMARK_SNAPSHOT_INTERVAL, TIDEMARK_CHECKPOINT_PAGES, TIDEMARK_STATE_DIR, TIDEMARK_SPOOL_LIMIT,
 TIDEMARK_KEEP_JOURNAL_MODE, TIDEMARK_ALLOW_NETWORK_FS, TIDEMARK_UNFENCED,
 TIDEMARK_LOG_LEVEL and TIDEMARK_LOG_FORMAT, and TIDEMARK_S3_ACCESS_KEY_ID and
 TIDEMARK_S3_SECRET_ACCESS_KEY for S3; any other that begins so is an error.
@@ -67,6 +67,7 @@ func newReplicate(p process) *cobra.Command {
 	flags.StringVar(&f.config, "config", "", "read settings and databases from this YAML `file`")
 	flags.BoolVar(&f.once, "once", false, "ship everything up to now, then end")
 	flags.String(config.KeySyncInterval, config.DefaultSyncInterval.String(), "ship at this `interval`; 0 ships each commit at once")
+	flags.String(config.KeySnapshotInterval, config.DefaultSnapshotInterval.String(), "write a snapshot at this `interval` while there are commits; 0: only the first")
 	flags.String(config.KeyCheckpointPages, strconv.Itoa(config.DefaultCheckpointPages), "let the WAL grow to this many `pages` before a checkpoint")
 	flags.String(config.KeyStateDir, "", "keep local state in this `folder` (default: .NAME-tidemark next to the database)")
 	flags.String(config.KeySpoolLimit, config.DefaultSpoolLimit, "let at most this `size` wait on disk while storage is away (500MB, 1GiB, or bytes)")
@@ -112,6 +113,10 @@ func (f *replicateFlags) run(ctx context.Context, flags *pflag.FlagSet, p proces
 type job struct {
 	db    config.Database
 	place location.Location
+	// shared is what all jobs share.
+	shared *replica.Process
+	// snapshot is which one is asked for.
+	snapshot replica.SnapshotKind
 
 	// ready is set when it follows the database, by its own goroutine.
 	ready bool
@@ -141,8 +146,15 @@ func newJobs(dbs []config.Database) ([]*job, error) {
 // several, one that fails is logged here, when it fails; the error of a single
 // one is the command's.
 func (f *replicateFlags) runAll(ctx context.Context, jobs []*job, con *console, logger *slog.Logger) {
+	shared := replica.NewProcess()
+	defer func() {
+		if err := shared.Close(); err != nil {
+			logger.Warn("what the databases shared is still open", slog.Any("err", err))
+		}
+	}()
 	var wg sync.WaitGroup
 	for _, j := range jobs {
+		j.shared = shared
 		var progress func(done, total int64)
 		if len(jobs) == 1 {
 			progress = con.progress("first copy")
@@ -200,9 +212,9 @@ func (f *replicateFlags) runJob(ctx context.Context, j *job, logger *slog.Logger
 func (j *job) options() replica.Options {
 	return replica.Options{
 		Path: j.db.Path, Name: j.place.String(),
-		StateDir: j.db.StateDir, SyncInterval: j.db.SyncInterval, CheckpointPages: j.db.CheckpointPages,
+		StateDir: j.db.StateDir, SyncInterval: j.db.SyncInterval, SnapshotInterval: j.db.SnapshotInterval, CheckpointPages: j.db.CheckpointPages,
 		SpoolLimit: j.db.SpoolLimit, KeepJournalMode: j.db.KeepJournalMode,
-		AllowNetworkFS: j.db.AllowNetworkFS, Unfenced: j.db.Unfenced,
+		Process: j.shared, Snapshot: j.snapshot, AllowNetworkFS: j.db.AllowNetworkFS, Unfenced: j.db.Unfenced,
 	}
 }
 

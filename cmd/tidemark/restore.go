@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,14 +16,22 @@ import (
 
 	"tidemark/cmd/tidemark/config"
 	"tidemark/cmd/tidemark/location"
+	"tidemark/replica/archive"
 	"tidemark/replica/restore"
 	"tidemark/snapshot/state"
 )
 
 const restoreLong = `Restore writes the database as it stood after one commit: the last one, the
-one with a TXID (--txid), or the last one at a time (--timestamp). tidemark log
-lists them. A time is RFC 3339 with a zone, or how long ago: weeks, days, hours,
-minutes and seconds, as in 1w, 1d12h or 90s.
+one with a TXID (--txid), the one that was current at a time (--timestamp), or the
+one that tidemark mark gave a name (--mark). tidemark log lists them. A time is RFC
+3339 with a zone, or how long ago: weeks, days, hours, minutes and seconds, as in
+1w, 1d12h or 90s.
+
+Of what is older than the time for which every commit is kept there are single
+snapshots. A commit or a time between them can't be restored: the error names the
+nearest points before and after it, and tidemark log --ranges lists all. A time is
+taken for that of a snapshot only if it is exactly that, since what came after it
+until the next one is not known.
 
 The output appears under its name when it is whole and proven to be exactly
 what was committed (its state checksum is the one that was recorded), and not
@@ -37,14 +46,16 @@ state checksum alone.`
 const restoreExample = `  tidemark restore file:///mnt/backup/app -o app.db
   tidemark restore s3://backups/app -o app.db --timestamp 2026-01-31T12:00:00Z
   tidemark restore s3://backups/app -o app.db --timestamp 90s --force
+  tidemark restore s3://backups/app -o app.db --mark before-migration
   tidemark restore file://replica -o app.db --txid 48 --json`
 
 // restoreFlags are the flags of restore.
 type restoreFlags struct {
-	output, timestamp, integrity string
-	txid                         uint64
-	ifNotExists, force, dryRun   bool
-	json                         bool
+	output, timestamp, mark    string
+	integrity                  string
+	txid                       uint64
+	ifNotExists, force, dryRun bool
+	json                       bool
 }
 
 func newRestore(p process) *cobra.Command {
@@ -60,8 +71,9 @@ func newRestore(p process) *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVarP(&f.output, "output", "o", "", "the `file` to write (required)")
-	flags.StringVar(&f.timestamp, "timestamp", "", "the last commit at this `time`: "+momentHelp)
+	flags.StringVar(&f.timestamp, "timestamp", "", "the commit that was current at this `time`: "+momentHelp)
 	flags.Uint64Var(&f.txid, "txid", 0, "restore the commit with this `number` (the newest, if it lies after that)")
+	flags.StringVar(&f.mark, "mark", "", "the commit that tidemark mark gave this `name`")
 	flags.BoolVar(&f.ifNotExists, "if-not-exists", false, "do nothing, successfully, if the output exists")
 	flags.BoolVar(&f.force, "force", false, "move an existing output aside first")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be restored from what, and write nothing")
@@ -119,20 +131,15 @@ func openAndRestore(ctx context.Context, place location.Location, opts restore.O
 
 // options checks the flags before anything is opened.
 func (f *restoreFlags) options(flags *pflag.FlagSet, now time.Time) (restore.Options, error) {
-	byTime, byTXID := flags.Changed("timestamp"), flags.Changed("txid")
 	opts := restore.Options{
 		Output: f.output, Force: f.force, IfNotExists: f.ifNotExists, DryRun: f.dryRun,
-		Target: restore.Target{TXID: state.TXID(f.txid)}, Integrity: restore.Integrity(f.integrity),
+		Integrity: restore.Integrity(f.integrity),
 	}
 	switch {
 	case f.output == "":
 		return opts, usagef("the output is missing: give it with -o FILE")
 	case f.output == "-":
 		return opts, usagef("-o -: a database can't be written to standard output, since it is proven in a file first; give a file's name (./- for one named so)")
-	case byTime && byTXID:
-		return opts, usagef("--timestamp and --txid can't be used together: each names one commit")
-	case byTXID && f.txid == 0:
-		return opts, usagef("--txid: commits are numbered from 1 on")
 	case f.force && f.ifNotExists:
 		return opts, usagef("--force and --if-not-exists can't be used together")
 	}
@@ -141,14 +148,30 @@ func (f *restoreFlags) options(flags *pflag.FlagSet, now time.Time) (restore.Opt
 	default:
 		return opts, usagef("--integrity: %q is not one of none, quick and full", f.integrity)
 	}
-	if byTime {
-		t, err := parseMoment(f.timestamp, now)
-		if err != nil {
-			return opts, usagef("--timestamp: %w", err)
+	var err error
+	opts.Target, err = f.target(flags, now)
+	return opts, err
+}
+
+// target is the commit that the flags name.
+func (f *restoreFlags) target(flags *pflag.FlagSet, now time.Time) (t restore.Target, err error) {
+	byTime, byTXID, byMark := flags.Changed("timestamp"), flags.Changed("txid"), flags.Changed("mark")
+	switch {
+	case byTime && byTXID, byTime && byMark, byTXID && byMark:
+		return t, usagef("--timestamp, --txid and --mark can't be used together: each names one commit")
+	case byTXID && f.txid == 0:
+		return t, usagef("--txid: commits are numbered from 1 on")
+	case byMark:
+		if err := archive.CheckMarkName(f.mark); err != nil {
+			return t, usagef("--mark: %w", err)
 		}
-		opts.Target.Time = t
+	case byTime:
+		if t.Time, err = parseMoment(f.timestamp, now); err != nil {
+			return t, usagef("--timestamp: %w", err)
+		}
 	}
-	return opts, nil
+	t.TXID, t.Mark = state.TXID(f.txid), f.mark
+	return t, nil
 }
 
 // restored is the result as JSON.
@@ -172,12 +195,28 @@ type skipped struct {
 	Skipped bool   `json:"skipped"`
 }
 
-// restorePlan is what a dry run would read.
+// restorePlan is what a dry run would read. Snapshots counts the snapshot and
+// those that it adds to.
 type restorePlan struct {
-	Snapshot string `json:"snapshot"`
-	Segments int    `json:"segments"`
-	Objects  int    `json:"objects"`
-	Download int64  `json:"download_bytes"`
+	Snapshot  string `json:"snapshot"`
+	Snapshots int    `json:"snapshots"`
+	Packs     int    `json:"packs"`
+	Segments  int    `json:"segments"`
+	Objects   int    `json:"objects"`
+	Download  int64  `json:"download_bytes"`
+}
+
+// describePlan tells a person what a plan reads.
+func describePlan(p restore.Plan) string {
+	parts := []string{"the snapshot " + p.Snapshot}
+	if n := p.Snapshots - 1; n > 0 {
+		parts = append(parts, fmt.Sprintf("%d that it adds to", n))
+	}
+	if p.Packs > 0 {
+		parts = append(parts, count(p.Packs, "pack"))
+	}
+	last := count(p.Segments, "segment")
+	return fmt.Sprintf("%s and %s: %s, %s to download", strings.Join(parts, ", "), last, count(p.Objects, "object"), formatSize(p.Download))
 }
 
 func (f *restoreFlags) report(res restore.Result) any {
@@ -189,7 +228,9 @@ func (f *restoreFlags) report(res restore.Result) any {
 		AfterLast: res.AfterLast, MovedAside: res.MovedAside, DryRun: f.dryRun,
 	}
 	if f.dryRun {
-		out.Plan = &restorePlan{res.Plan.Snapshot, res.Plan.Segments, res.Plan.Objects, res.Plan.Download}
+		out.Plan = &restorePlan{
+			res.Plan.Snapshot, res.Plan.Snapshots, res.Plan.Packs, res.Plan.Segments, res.Plan.Objects, res.Plan.Download,
+		}
 		return out
 	}
 	out.Pages, out.Bytes, out.StateChecksum = res.Pages, res.Bytes, res.Checksum.String()
@@ -211,8 +252,7 @@ func (f *restoreFlags) print(w io.Writer, res restore.Result) error {
 	}
 	commit := fmt.Sprintf("TXID %s of %s", res.TXID, formatTime(res.Time))
 	if f.dryRun {
-		text += fmt.Sprintf("would restore %s to %s\nfrom the snapshot %s and %s: %s, %s to download; nothing was written\n",
-			commit, res.Output, res.Plan.Snapshot, count(res.Plan.Segments, "segment"), count(res.Plan.Objects, "object"), formatSize(res.Plan.Download))
+		text += fmt.Sprintf("would restore %s to %s\nfrom %s; nothing was written\n", commit, res.Output, describePlan(res.Plan))
 	} else {
 		text += fmt.Sprintf("restored %s to %s\n%s, %s, state checksum %s", commit, res.Output, count(res.Pages, "page"), formatSize(res.Bytes), res.Checksum)
 		if res.Integrity != "" {

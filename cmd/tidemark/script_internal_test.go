@@ -58,6 +58,9 @@ func TestScripts(t *testing.T) {
 			"await":      command("PATTERN ARGS...", 2, await),
 			"timeof":     command("NAME TXID URL", 3, timeOf),
 			"newest":     command("URL N", 2, newest),
+			"snapshotof": command("FOLDER TXID", 2, snapshotOf),
+			"packof":     command("FOLDER FIRST LAST", 3, packOf),
+			"droplog":    command("FOLDER TXID...", 2, dropLog),
 		},
 	})
 }

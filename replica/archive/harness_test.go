@@ -5,7 +5,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -125,7 +124,7 @@ func (h *history) segment() { h.t.Helper(); h.segmentUpTo(h.last()) }
 func (h *history) segmentUpTo(last state.TXID) {
 	h.t.Helper()
 	first := h.stored + 1
-	if err := h.arch.PutSegment(h.t.Context(), first, fileBody(h.file(first, last))); err != nil {
+	if err := h.arch.PutSegment(h.t.Context(), first, body(h.encode(first, last))); err != nil {
 		h.t.Fatal(err)
 	}
 	h.stored = last
@@ -134,13 +133,15 @@ func (h *history) segmentUpTo(last state.TXID) {
 // file writes a segment to a file.
 func (h *history) file(first, last state.TXID) string {
 	h.t.Helper()
-	f, err := os.Create(filepath.Join(h.t.TempDir(), first.Hex()))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer f.Close() //nolint:errcheck // written by then
+	return file(h.t, h.encode(first, last))
+}
+
+// encode makes a segment.
+func (h *history) encode(first, last state.TXID) []byte {
+	h.t.Helper()
+	var b bytes.Buffer
 	was := h.states[first-2].table(h.size)
-	w := segment.NewWriter(f, segment.Header{
+	w := segment.NewWriter(&b, segment.Header{
 		PageSize: h.size, Replica: h.arch.Meta().Replica, First: first,
 		Before: was.Checksum(), PagesBefore: was.Len(), Time: h.times[first-1],
 	})
@@ -150,7 +151,7 @@ func (h *history) file(first, last state.TXID) string {
 	if _, err := w.Close(h.states[last-1].table(h.size).At); err != nil {
 		h.t.Fatal(err)
 	}
-	return f.Name()
+	return b.Bytes()
 }
 
 func (h *history) write(w *segment.Writer, id state.TXID) {
@@ -200,6 +201,11 @@ func put(t *testing.T, b storage.Bucket, key string, content []byte) {
 	if err := b.Put(t.Context(), key, bytes.NewReader(content), storage.PutOptions{Size: -1}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// body gives bytes, to be put.
+func body(b []byte) archive.Body {
+	return archive.Body{Size: int64(len(b)), Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }}
 }
 
 // fileBody gives a file's bytes, to be put.

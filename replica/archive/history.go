@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -15,38 +14,6 @@ import (
 	"tidemark/wal/segment"
 )
 
-// ErrOutOfRange says that a commit or time lies before what can be restored.
-var ErrOutOfRange = errors.New("outside the restorable range")
-
-// Range is what can be restored: every commit from the first to the last.
-type Range struct {
-	FirstTXID, LastTXID state.TXID
-	FirstTime, LastTime time.Time
-}
-
-// String tells the range to a person.
-func (r Range) String() string {
-	return fmt.Sprintf("TXID %v (%s) to TXID %v (%s)", r.FirstTXID, stamp(r.FirstTime), r.LastTXID, stamp(r.LastTime))
-}
-
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
-
-// RangeError is an ErrOutOfRange that knows the range.
-type RangeError struct {
-	// Asked is what was asked for, as a person would say it.
-	Asked string
-	// Range is what there is.
-	Range Range
-}
-
-// Error names what was asked for and what there is.
-func (e *RangeError) Error() string {
-	return fmt.Sprintf("%s is before the first commit that can be restored; the restorable range is %v", e.Asked, e.Range)
-}
-
-// Unwrap gives ErrOutOfRange.
-func (e *RangeError) Unwrap() error { return ErrOutOfRange }
-
 // Commit is a restorable point.
 type Commit struct {
 	TXID state.TXID
@@ -56,47 +23,19 @@ type Commit struct {
 	Pages uint32
 	// Bytes is what it takes in the archive.
 	Bytes int64
-	// Snapshot marks the state that the replica began with.
+	// Snapshot marks a state that is there as a snapshot, with which a range
+	// begins: the first one is that which the replica began with, if nothing has
+	// been deleted.
 	Snapshot bool
+	// Single marks a Snapshot that stands alone: neither the commit before it nor
+	// the one after it can be restored.
+	Single bool
 	// Resync marks a commit that tidemark made to repair continuity.
 	Resync bool
 }
 
 func snapshotCommit(h snapshot.Header, s Snapshot) Commit {
 	return Commit{TXID: h.TXID, Time: time.UnixMilli(h.Time).UTC(), Pages: h.Pages, Bytes: s.Size, Snapshot: true}
-}
-
-func (a *Archive) firstSnapshot() (Snapshot, error) {
-	for _, s := range a.listing.Snapshots {
-		if s.Base == 0 {
-			return s, nil
-		}
-	}
-	return Snapshot{}, fmt.Errorf("%w: its first snapshot has not been written completely", ErrNoReplica)
-}
-
-// Range reads what can be restored. ErrNoReplica says that nothing can yet.
-func (a *Archive) Range(ctx context.Context) (Range, error) {
-	s, err := a.firstSnapshot()
-	if err != nil {
-		return Range{}, err
-	}
-	h, err := a.SnapshotHeader(ctx, s)
-	if err != nil {
-		return Range{}, err
-	}
-	first := snapshotCommit(h, s)
-	r := Range{FirstTXID: first.TXID, FirstTime: first.Time, LastTXID: first.TXID, LastTime: first.Time}
-	if len(a.listing.Segments) > 0 {
-		head, err := a.Head(ctx)
-		if err != nil {
-			return Range{}, err
-		}
-		if head.Last > r.LastTXID {
-			r.LastTXID, r.LastTime = head.Last, head.Commit.Time
-		}
-	}
-	return r, nil
 }
 
 // Query selects commits.
@@ -107,70 +46,95 @@ type Query struct {
 	Limit int
 }
 
-// indexBatch is how many indexes Commits reads at once.
-const indexBatch = 8
+const (
+	// indexBatch is how many indexes Commits reads at once, and indexBytes how
+	// long their objects are together: an index is a small part of its object.
+	indexBatch = 8
+	indexBytes = 32 << 20
+	// window is how many commits of an object are held at once.
+	window = 1 << 17
+)
 
-// Commits gives the commits that a query selects, newest first. fn's error ends
-// it and is returned as it is.
+// Commits reads the replica's History and gives its commits.
 func (a *Archive) Commits(ctx context.Context, q Query, fn func(Commit) error) error {
-	first, err := a.firstSnapshot()
+	h, err := a.History(ctx)
 	if err != nil {
 		return err
 	}
-	segs := a.listing.Segments
+	return h.Commits(ctx, q, fn)
+}
+
+// Commits gives the commits that a query selects and that can be restored,
+// newest first: those of every range, and the single snapshots between them.
+// fn's error ends it and is returned as it is. Memory is for the indexes of one
+// large pack at most, or of some small ones.
+func (h *History) Commits(ctx context.Context, q Query, fn func(Commit) error) error {
+	a := h.archive
+	until := len(a.listing.Segments)
 	if !q.Until.IsZero() {
 		n, err := a.segmentsUntil(ctx, q.Until)
 		if err != nil {
 			return err
 		}
-		segs = segs[:n]
+		until = n
 	}
-	for len(segs) > 1 && segs[1].First <= first.TXID+1 {
-		segs = segs[1:] // it ends before the first snapshot
+	e := emitter{q: q, fn: fn}
+	for _, s := range slices.Backward(h.all) {
+		if err := a.stretchCommits(ctx, s, until, &e); err != nil || e.done {
+			return err
+		}
 	}
-	e := emitter{q: q, fn: fn, first: first.TXID}
-	for n, batch := len(segs), 1; n > 0 && !e.done; n, batch = n-batch, min(2*batch, indexBatch) {
-		lists, err := a.commitLists(ctx, segs[max(0, n-batch):n])
+	return nil
+}
+
+// stretchCommits gives the commits of one stretch that are in the log's first
+// objects, until is their number.
+func (a *Archive) stretchCommits(ctx context.Context, s stretch, until int, e *emitter) error {
+	e.first, e.next = s.base.TXID, 0
+	segs := a.listing.Segments[s.from:max(s.from, min(s.to, until))]
+	for most := 1; len(segs) > 0; most = min(2*most, indexBatch) {
+		n := len(segs) - batch(segs, most)
+		indexes, err := a.indexes(ctx, segs[n:])
 		if err != nil {
 			return err
 		}
-		for _, list := range slices.Backward(lists) {
-			if err := e.emit(list); err != nil || e.done {
+		for i, x := range slices.Backward(indexes) {
+			if err := e.index(segs[n+i], x); err != nil || e.done {
 				return err
 			}
 		}
+		segs = segs[:n]
 	}
-	if e.done {
-		return nil
-	}
-	if err := e.follows(first.TXID); err != nil {
+	if err := e.follows(s.base.TXID); err != nil {
 		return err
 	}
-	h, err := a.SnapshotHeader(ctx, first)
-	if err != nil {
-		return err
-	}
-	return e.one(snapshotCommit(h, first))
+	return e.one(s.begin)
 }
 
-// commitLists reads the commits of some segments at once.
-func (a *Archive) commitLists(ctx context.Context, segs []Segment) ([][]segment.Commit, error) {
-	lists := make([][]segment.Commit, len(segs))
+// batch is how many of the last objects are read at once, at least one.
+func batch(segs []Segment, most int) int {
+	n, size := 0, int64(0)
+	for _, s := range slices.Backward(segs) {
+		size += s.Size
+		if n == most || n > 0 && size > indexBytes {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// indexes reads the indexes of some objects at once.
+func (a *Archive) indexes(ctx context.Context, segs []Segment) ([]*segment.Index, error) {
+	all := make([]*segment.Index, len(segs))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, s := range segs {
-		g.Go(func() error {
-			_, x, err := a.Index(ctx, s)
-			if err != nil {
-				return err
-			}
-			lists[i], err = x.Commits()
-			if err != nil {
-				return fmt.Errorf("read index of %s: %w", s.Key(), err)
-			}
-			return nil
+		g.Go(func() (err error) {
+			_, all[i], err = a.Index(ctx, s)
+			return err
 		})
 	}
-	return lists, g.Wait()
+	return all, g.Wait()
 }
 
 // emitter hands the commits of a query on, newest first, and knows when the
@@ -180,10 +144,12 @@ type emitter struct {
 	fn   func(Commit) error
 	n    int
 	done bool
-	// first is that of the first snapshot. A segment can begin before it.
+	// first is the snapshot that the stretch begins with. A segment can begin
+	// before it.
 	first state.TXID
-	// next is the oldest TXID that has been looked at, 0 at first.
+	// next is the oldest TXID of the stretch that has been looked at, 0 at first.
 	next state.TXID
+	list []segment.Commit
 }
 
 // follows checks that no commit is missing between one and the oldest looked at.
@@ -194,15 +160,41 @@ func (e *emitter) follows(id state.TXID) error {
 	return nil
 }
 
-func (e *emitter) emit(list []segment.Commit) error {
-	if err := e.follows(list[len(list)-1].TXID); err != nil {
+// index emits the commits of one object, which can be read forward only, in
+// windows.
+func (e *emitter) index(s Segment, x *segment.Index) error {
+	if err := e.follows(x.Trailer.Last); err != nil {
 		return err
 	}
-	e.next = list[0].TXID
-	for _, c := range slices.Backward(list) {
-		if c.TXID <= e.first {
-			return nil
+	last := x.Trailer.Last
+	if e.next != 0 { // packs can overlap
+		last = min(last, e.next-1)
+	}
+	for last >= s.First && last > e.first && !e.done {
+		from := max(s.First, e.first+1)
+		if last-from >= window {
+			from = last - window + 1
 		}
+		e.list = e.list[:0]
+		err := x.Each(func(c segment.Commit) {
+			if c.TXID >= from && c.TXID <= last {
+				e.list = append(e.list, c)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("read index of %s: %w", s.Key(), err)
+		}
+		if err := e.window(); err != nil {
+			return err
+		}
+		last = from - 1
+	}
+	e.next = s.First
+	return nil
+}
+
+func (e *emitter) window() error {
+	for _, c := range slices.Backward(e.list) {
 		err := e.one(Commit{TXID: c.TXID, Time: c.Time, Pages: c.Frames, Bytes: c.Bytes, Resync: c.Flags&segment.Resync != 0})
 		if err != nil || e.done {
 			return err
@@ -224,8 +216,9 @@ func (e *emitter) one(c Commit) error {
 	return e.fn(c)
 }
 
-// segmentsUntil is the number of segments whose first commit is not after a
-// time. It bisects with small reads.
+// segmentsUntil is the number of the log's objects whose first commit is not
+// after a time. It bisects with small reads: times never decrease, over gaps
+// either.
 func (a *Archive) segmentsUntil(ctx context.Context, t time.Time) (int, error) {
 	segs := a.listing.Segments
 	var failed error
@@ -238,51 +231,4 @@ func (a *Archive) segmentsUntil(ctx context.Context, t time.Time) (int, error) {
 		return err == nil && h.Time.After(t)
 	})
 	return n, failed
-}
-
-// At finds the newest commit that is not after a time. ErrOutOfRange says that
-// there is none; after tells that the time lies after the newest commit.
-func (a *Archive) At(ctx context.Context, t time.Time) (id state.TXID, after bool, err error) {
-	first, err := a.firstSnapshot()
-	if err != nil {
-		return 0, false, err
-	}
-	n, err := a.segmentsUntil(ctx, t)
-	if err != nil {
-		return 0, false, err
-	}
-	if n == 0 {
-		return a.atFirst(ctx, t)
-	}
-	_, x, err := a.Index(ctx, a.listing.Segments[n-1])
-	if err != nil {
-		return 0, false, err
-	}
-	cs, err := x.Commits()
-	if err != nil {
-		return 0, false, fmt.Errorf("read index of %s: %w", a.listing.Segments[n-1].Key(), err)
-	}
-	for i, c := range slices.Backward(cs) {
-		if c.TXID <= first.TXID {
-			return a.atFirst(ctx, t)
-		}
-		if !c.Time.After(t) {
-			last := n == len(a.listing.Segments) && i == len(cs)-1
-			return c.TXID, last && c.Time.Before(t), nil
-		}
-	}
-	return 0, false, fmt.Errorf("%w: the times in %s do not match its header", ErrBroken, a.listing.Segments[n-1].Key())
-}
-
-// atFirst decides whether a time before every commit that follows the first
-// snapshot is that of the snapshot.
-func (a *Archive) atFirst(ctx context.Context, t time.Time) (state.TXID, bool, error) {
-	r, err := a.Range(ctx)
-	if err != nil {
-		return 0, false, err
-	}
-	if t.Before(r.FirstTime) {
-		return 0, false, &RangeError{Asked: stamp(t), Range: r}
-	}
-	return r.FirstTXID, r.LastTXID == r.FirstTXID && t.After(r.FirstTime), nil
 }

@@ -280,13 +280,3 @@ func (a *Archive) Meta() Meta { return a.meta }
 
 // Listing is what the replica held when it was opened. It must not be changed.
 func (a *Archive) Listing() Listing { return a.listing }
-
-// newestSnapshot is the last full snapshot at or before a commit.
-func (l *Listing) newestSnapshot(id state.TXID) (Snapshot, bool) {
-	for _, s := range slices.Backward(l.Snapshots) {
-		if s.Base == 0 && s.TXID <= id {
-			return s, true
-		}
-	}
-	return Snapshot{}, false
-}

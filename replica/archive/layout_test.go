@@ -287,3 +287,8 @@ func TestWrongPlace(t *testing.T) {
 		}
 	}
 }
+
+// isBroken tells whether an error is ErrBroken and names an object.
+func isBroken(err error, key string) bool {
+	return errors.Is(err, archive.ErrBroken) && strings.Contains(err.Error(), key)
+}

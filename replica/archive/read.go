@@ -39,13 +39,20 @@ func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 	return n, errors.Join(err, r.Close())
 }
 
-// Index reads a segment's index and checks that the segment is this replica's.
+// Index reads a segment's or a pack's index and checks that it is this
+// replica's, and a pack what its key says.
 func (a *Archive) Index(ctx context.Context, s Segment) (segment.Header, *segment.Index, error) {
 	h, x, err := segment.ReadIndex(NewObject(ctx, a.bucket, s.Key(), s.Size), s.Size)
 	if err != nil {
 		return h, nil, fmt.Errorf("read index of %s: %w", s.Key(), err)
 	}
-	return h, x, a.owns(s.Key(), h.Replica, h.First, s.First)
+	if err := a.owns(s.Key(), h.Replica, h.First, s.First); err != nil {
+		return h, nil, err
+	}
+	if s.IsPack() && x.Trailer.Last != s.Last {
+		return h, nil, fmt.Errorf("%w: %s ends at TXID %v", ErrBroken, s.Key(), x.Trailer.Last)
+	}
+	return h, x, nil
 }
 
 // SegmentHeader reads a segment's header only.
@@ -76,7 +83,12 @@ func (a *Archive) SnapshotHeader(ctx context.Context, s Snapshot) (snapshot.Head
 
 // Snapshot opens a snapshot for reading in ranges.
 func (a *Archive) Snapshot(ctx context.Context, s Snapshot) (*snapshot.Reader, error) {
-	r, err := snapshot.Open(NewObject(ctx, a.bucket, s.Key(), s.Size), s.Size)
+	return a.SnapshotIn(NewObject(ctx, a.bucket, s.Key(), s.Size), s)
+}
+
+// SnapshotIn is Snapshot for one whose bytes are elsewhere, such as in memory.
+func (a *Archive) SnapshotIn(src io.ReaderAt, s Snapshot) (*snapshot.Reader, error) {
+	r, err := snapshot.Open(src, s.Size)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.Key(), err)
 	}
@@ -143,10 +155,11 @@ func (a *Archive) Head(ctx context.Context) (Head, error) {
 		t := x.Trailer
 		return Head{Last: t.Last, First: a.Newest(), Sum: t.Sum(), Checksum: t.After, Pages: t.PagesAfter, Commit: Commit{TXID: t.Last, Time: t.Time}}, nil
 	}
-	s, ok := a.listing.newestSnapshot(^state.TXID(0))
-	if !ok {
+	n := len(a.listing.Snapshots)
+	if n == 0 {
 		return Head{}, nil
 	}
+	s := a.listing.Snapshots[n-1] // it tells its state, whatever it adds to
 	r, err := a.Snapshot(ctx, s)
 	if err != nil {
 		return Head{}, err
@@ -157,48 +170,8 @@ func (a *Archive) Head(ctx context.Context) (Head, error) {
 	}, nil
 }
 
-// Table gives the page sums of the state after a commit at which a segment ends,
-// or the newest if to is 0. It rolls forward by the segments' indexes: from base,
-// which are those after the commit at, or from the newest snapshot if base is
-// nil. base is changed.
-func (a *Archive) Table(ctx context.Context, at state.TXID, base *state.Table, to state.TXID) (*state.Table, error) {
-	if to == 0 {
-		to = ^state.TXID(0)
-	}
-	if base == nil {
-		s, ok := a.listing.newestSnapshot(to)
-		if !ok {
-			return nil, fmt.Errorf("%w: it has no snapshot", ErrBroken)
-		}
-		r, err := a.Snapshot(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		if base, err = r.Table(); err != nil {
-			return nil, fmt.Errorf("read page sums of %s: %w", s.Key(), err)
-		}
-		at = s.TXID
-	}
-	for _, s := range a.listing.Segments {
-		if s.First <= at || s.First > to {
-			continue
-		}
-		if s.First != at+1 {
-			return nil, fmt.Errorf("%w: no segment begins at TXID %v", ErrBroken, at+1)
-		}
-		h, x, err := a.Index(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		if err := x.Apply(h, base); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrBroken, s.Key(), err)
-		}
-		at = x.Trailer.Last
-	}
-	return base, nil
-}
-
-// Newest is the first TXID of the newest segment, 0 without one.
+// Newest is the first TXID of the newest segment, 0 without one. The newest
+// segments are not packed, so that whoever wrote the last one finds it here.
 func (a *Archive) Newest() state.TXID {
 	segs := a.listing.Segments
 	if len(segs) == 0 {
@@ -208,7 +181,7 @@ func (a *Archive) Newest() state.TXID {
 }
 
 // HoldsSegment tells whether the archive has this very segment: with this last
-// commit and this checksum.
+// commit and this checksum. One that has been packed it has no more.
 func (a *Archive) HoldsSegment(ctx context.Context, first, last state.TXID, sum uint64) (bool, error) {
 	for _, s := range a.listing.Segments {
 		if s.First == first {
@@ -219,11 +192,11 @@ func (a *Archive) HoldsSegment(ctx context.Context, first, last state.TXID, sum 
 	return false, nil
 }
 
-// HoldsSnapshot tells whether the archive has the full snapshot of a commit that
-// has this time in its header, in milliseconds.
+// HoldsSnapshot tells whether the archive has a snapshot of a commit that has
+// this time in its header, in milliseconds.
 func (a *Archive) HoldsSnapshot(ctx context.Context, id state.TXID, time int64) (bool, error) {
 	for _, s := range a.listing.Snapshots {
-		if s.TXID == id && s.Base == 0 {
+		if s.TXID == id {
 			h, err := a.SnapshotHeader(ctx, s)
 			return err == nil && h.Time == time, err
 		}

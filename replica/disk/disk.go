@@ -34,12 +34,17 @@ type FS interface {
 type File interface {
 	fs.File
 	io.Writer
-	io.ReaderAt
+	readWriterAt
 	// Name is the name that the file was opened by.
 	Name() string
 	// Sync makes what was written survive a power cut; of a folder, the names
 	// in it.
 	Sync() error
+}
+
+type readWriterAt interface {
+	io.ReaderAt
+	io.WriterAt
 }
 
 // OS is the operating system's file system.

@@ -14,16 +14,15 @@ import (
 	"tidemark/snapshot/state"
 )
 
-// ErrLocked says that another tidemark uses the directory.
-var ErrLocked = errors.New("another tidemark replicates this database")
-
 // Dir is an open state directory. It is not safe for concurrent use, except
-// that spooled files may be read and removed, and SaveShipped called, beside
-// anything.
+// that spooled files may be read and removed, and SaveShipped and SaveStatus
+// called, beside anything.
 type Dir struct {
 	path string
 	fs   disk.FS
 	lock *flock.Flock
+	// placed tells that the name of shipped.json is durable. SaveShipped has it.
+	placed bool
 }
 
 // DefaultPath is the state directory of a database when none is configured.
@@ -37,23 +36,20 @@ func Open(fs disk.FS, path string) (*Dir, error) {
 	if err := fs.MkdirAll(filepath.Join(path, "spool"), 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
-	d := &Dir{path: path, fs: fs, lock: flock.New(filepath.Join(path, "lock"))}
-	ok, err := d.lock.TryLock()
+	lock, err := lockDir(path)
 	if err != nil {
-		return nil, fmt.Errorf("lock state directory: %w", err)
+		return nil, err
 	}
-	if !ok {
-		return nil, fmt.Errorf("%w: %s is locked; stop the other one first", ErrLocked, path)
-	}
-	return d, nil
+	return &Dir{path: path, fs: fs, lock: lock}, nil
 }
 
 // Close gives up the lock. A directory in which nothing was ever saved goes.
 func (d *Dir) Close() error {
 	if !d.has("state.json") && !d.has("shipped.json") {
 		// Each of them stays if there is anything in it.
+		d.removeStatus()
 		_ = os.Remove(d.file("spool"))
-		_ = os.Remove(d.file("lock"))
+		_ = os.Remove(lockPath(d.path))
 		defer os.Remove(d.path) //nolint:errcheck // as above
 	}
 	if err := d.lock.Close(); err != nil {

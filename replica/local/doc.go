@@ -6,10 +6,12 @@
 //	    lock          held while a tidemark replicates the database
 //	    state.json    the last position that is safe: in storage or in the spool
 //	    shipped.json  the newest segment that is known to be in storage, and the one on its way there
+//	    status.json   what the replicator tells about itself; nothing relies on it
 //	    sums          page sums of the state after one commit
 //	    spool/<first TXID, 16 hex>.seg    a sealed segment, to be uploaded
 //	    spool/<first TXID, 16 hex>.part   the segment that is being written
 //	    spool/<first TXID, 16 hex>.sums   sums of the pages in it, as of the last hand-off
+//	    cache/        copies of what is in storage, to be packed without a download
 //
 // Files are replaced atomically. Whatever is missing or torn counts as lost: the
 // archive has it, and continuity is then proven by page sums. What can't be read

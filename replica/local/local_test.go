@@ -199,6 +199,9 @@ func TestDamage(t *testing.T) {
 				}
 			}
 			for n := range good {
+				if name == "shipped.json" && good[n] == 0 && n%128 > 0 {
+					continue // the rest of a block
+				}
 				check("cut at", n, good[:n])
 				for bit := range 8 {
 					bad := append([]byte(nil), good...)

@@ -23,9 +23,26 @@ const (
 	sumsHeader = 40
 )
 
+// The files with page sums: of the state that is followed, and of the newest
+// snapshot.
+const (
+	sumsFile = "sums"
+	baseFile = "base"
+)
+
 // SaveSums remembers the page sums of the state after a commit, durably.
 func (d *Dir) SaveSums(id segment.ReplicaID, tx state.TXID, t *state.Table) error {
-	err := d.replace("sums", Power, func(w io.Writer) error {
+	return d.saveSums(sumsFile, id, tx, t)
+}
+
+// SaveBase remembers the page sums of the newest snapshot, to which the next one
+// will add. It may be called beside anything but LoadBase and itself.
+func (d *Dir) SaveBase(id segment.ReplicaID, tx state.TXID, t *state.Table) error {
+	return d.saveSums(baseFile, id, tx, t)
+}
+
+func (d *Dir) saveSums(name string, id segment.ReplicaID, tx state.TXID, t *state.Table) error {
+	err := d.replace(name, Power, func(w io.Writer) error {
 		hash := xxhash.New()
 		out := io.MultiWriter(w, hash)
 		be := binary.BigEndian
@@ -55,7 +72,16 @@ func (d *Dir) SaveSums(id segment.ReplicaID, tx state.TXID, t *state.Table) erro
 // LoadSums reads the remembered page sums and the commit after which they were
 // taken. ErrLost says that there are none to be used for the replica.
 func (d *Dir) LoadSums(id segment.ReplicaID) (state.TXID, *state.Table, error) {
-	b, err := d.read("sums")
+	return d.loadSums(sumsFile, id)
+}
+
+// LoadBase reads the page sums of the newest snapshot as LoadSums does.
+func (d *Dir) LoadBase(id segment.ReplicaID) (state.TXID, *state.Table, error) {
+	return d.loadSums(baseFile, id)
+}
+
+func (d *Dir) loadSums(name string, id segment.ReplicaID) (state.TXID, *state.Table, error) {
+	b, err := d.read(name)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -10,11 +10,9 @@ import (
 
 	"tidemark/replica/archive"
 	"tidemark/replica/restore"
-	"tidemark/snapshot"
 	"tidemark/snapshot/block"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
-	"tidemark/wal"
 )
 
 // verdict restores a commit from a bucket in which something is wrong with one
@@ -138,7 +136,8 @@ func TestOtherHistory(t *testing.T) {
 	}
 }
 
-// A segment that is missing makes what follows it unreachable, and no more.
+// A segment that is missing makes what follows it unreachable, and no more; the
+// error says what there is instead.
 func TestMissingSegment(t *testing.T) {
 	t.Parallel()
 	h := begin(t, 512, 6)
@@ -157,7 +156,7 @@ func TestMissingSegment(t *testing.T) {
 				h.compare(id, res)
 			}
 			switch reachable := id < gone || id == 11 || id > 11 && gone != 9; {
-			case err != nil && !errors.Is(err, archive.ErrBroken):
+			case err != nil && (!errors.Is(err, archive.ErrOutOfRange) || !strings.Contains(err.Error(), "TXID "+(gone-1).String()+" (")):
 				t.Errorf("without %v, TXID %v: %v", gone, id, err)
 			case gone == 9: // the log's end: that there was more can't be known
 			case reachable != (err == nil):
@@ -174,22 +173,7 @@ func TestMissingSegment(t *testing.T) {
 func TestIncrementalAsFull(t *testing.T) {
 	t.Parallel()
 	h := small(t)
-	was, now := h.states[0], h.states[6]
-	changes := &snapshot.Changes{Base: was.table(h.size)}
-	for i := range now {
-		if &was[i][0] == &now[i][0] {
-			continue
-		}
-		if n := len(changes.Runs); n > 0 && changes.Runs[n-1].First+wal.PageNo(changes.Runs[n-1].Pages) == wal.PageNo(i+1) {
-			changes.Runs[n-1].Pages++
-			continue
-		}
-		changes.Runs = append(changes.Runs, snapshot.Run{First: wal.PageNo(i + 1), Pages: 1})
-	}
-	head := snapshot.Header{PageSize: h.size, TXID: 7, Base: 1, Pages: uint32(len(now)), Time: at(6).UnixMilli()}
-	if _, err := h.arch.PutSnapshot(t.Context(), head, now, snapshot.WriteOptions{Changes: changes}); err != nil {
-		t.Fatal(err)
-	}
+	h.incremental(7, 1)
 	h.check(7)
 	full := archive.SnapshotKey(7, 0)
 	h.put(full, h.object(archive.SnapshotKey(7, 1)))
@@ -233,5 +217,39 @@ func TestWrongChecksum(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		assertFiles(t, filepath.Dir(opts.Output))
+	}
+}
+
+// A pack that does not hold what its key says is found, wherever the target is.
+func TestWrongPack(t *testing.T) {
+	t.Parallel()
+	h := begin(t, 512, 5)
+	h.commits(11)
+	h.segmentUpTo(5)
+	h.segmentUpTo(9)
+	h.segment()
+	joined := h.encode(2, 9)
+	for _, tc := range []struct {
+		key   string
+		found state.TXID // from this target on
+	}{
+		{archive.PackKey(2, 8), 10},
+		{archive.PackKey(2, 11), 10},
+		{archive.PackKey(1, 9), 2},
+		{archive.PackKey(3, 9), 2},
+	} {
+		b := h.with(tc.key, nil)
+		c := &history{t: t, bucket: b}
+		c.put(tc.key, joined)
+		c.drop(archive.SegmentKey(2), archive.SegmentKey(6))
+		for id := tc.found; id < 12; id++ {
+			opts := options(t, b)
+			opts.Target.TXID = id
+			_, err := restore.Run(t.Context(), opts)
+			if !errors.Is(err, archive.ErrBroken) && !errors.Is(err, archive.ErrOutOfRange) {
+				t.Errorf("%s, TXID %v: %v", tc.key, id, err)
+			}
+			assertFiles(t, filepath.Dir(opts.Output))
+		}
 	}
 }

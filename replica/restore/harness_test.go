@@ -3,6 +3,7 @@ package restore_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -146,7 +147,7 @@ func (h *history) segment() { h.t.Helper(); h.segmentUpTo(h.last()) }
 func (h *history) segmentUpTo(last state.TXID) {
 	h.t.Helper()
 	first := h.stored + 1
-	if err := h.arch.PutSegment(h.t.Context(), first, fileBody(h.file(first, last))); err != nil {
+	if err := h.arch.PutSegment(h.t.Context(), first, body(h.encode(first, last))); err != nil {
 		h.t.Fatal(err)
 	}
 	h.stored = last
@@ -155,13 +156,19 @@ func (h *history) segmentUpTo(last state.TXID) {
 // file writes a segment to a file.
 func (h *history) file(first, last state.TXID) string {
 	h.t.Helper()
-	f, err := os.Create(filepath.Join(h.t.TempDir(), first.Hex()))
-	if err != nil {
+	path := filepath.Join(h.t.TempDir(), first.Hex())
+	if err := os.WriteFile(path, h.encode(first, last), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // written by then
+	return path
+}
+
+// encode makes a segment.
+func (h *history) encode(first, last state.TXID) []byte {
+	h.t.Helper()
+	var b bytes.Buffer
 	was := h.states[first-2].table(h.size)
-	w := segment.NewWriter(f, segment.Header{
+	w := segment.NewWriter(&b, segment.Header{
 		PageSize: h.size, Replica: h.arch.Meta().Replica, First: first,
 		Before: was.Checksum(), PagesBefore: was.Len(), Time: h.times[first-1],
 	})
@@ -171,7 +178,7 @@ func (h *history) file(first, last state.TXID) string {
 	if _, err := w.Close(h.states[last-1].table(h.size).At); err != nil {
 		h.t.Fatal(err)
 	}
-	return f.Name()
+	return b.Bytes()
 }
 
 func (h *history) write(w *segment.Writer, id state.TXID) {
@@ -180,7 +187,7 @@ func (h *history) write(w *segment.Writer, id state.TXID) {
 	for i, page := range now {
 		var err error
 		switch {
-		case i >= len(was) && h.implicit:
+		case i >= len(was) && h.implicit && bytes.Equal(page, make([]byte, h.size)):
 		case i >= len(was):
 			err = w.Full(wal.PageNo(i+1), page)
 		case &was[i][0] != &page[0]:
@@ -208,6 +215,92 @@ func (h *history) snapshot(id state.TXID) {
 	if _, err := h.arch.PutSnapshot(h.t.Context(), head, p, snapshot.WriteOptions{Workers: 1}); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// incremental puts a snapshot of a commit that adds to that of another.
+func (h *history) incremental(id, base state.TXID) {
+	h.t.Helper()
+	was, now := h.states[base-1], h.states[id-1]
+	changes := &snapshot.Changes{Base: was.table(h.size)}
+	zeros := make([]byte, h.size)
+	for i, page := range now {
+		if i < len(was) && bytes.Equal(was[i], page) || i >= len(was) && h.implicit && bytes.Equal(page, zeros) {
+			continue
+		}
+		if n := len(changes.Runs); n > 0 && changes.Runs[n-1].First+wal.PageNo(changes.Runs[n-1].Pages) == wal.PageNo(i+1) {
+			changes.Runs[n-1].Pages++
+			continue
+		}
+		changes.Runs = append(changes.Runs, snapshot.Run{First: wal.PageNo(i + 1), Pages: 1})
+	}
+	head := snapshot.Header{PageSize: h.size, TXID: id, Base: base, Pages: uint32(len(now)), Time: h.times[id-1].UnixMilli()}
+	if _, err := h.arch.PutSnapshot(h.t.Context(), head, now, snapshot.WriteOptions{Changes: changes, Workers: 1}); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// pack joins the segments and packs that hold the commits from first to last,
+// and deletes them.
+func (h *history) pack(first, last state.TXID) {
+	h.t.Helper()
+	var b bytes.Buffer
+	var w *segment.Writer
+	a, err := archive.Open(h.t.Context(), h.bucket)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, s := range a.Listing().Segments {
+		if s.First < first || s.First > last {
+			continue
+		}
+		r, err := segment.NewReader(bytes.NewReader(h.object(s.Key())), s.Size)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		if w == nil {
+			w = segment.NewWriter(&b, r.Header())
+		}
+		for rec, err := r.Next(); err != io.EOF; rec, err = r.Next() { //nolint:errorlint // bare by contract
+			if err = errors.Join(err, w.Copy(rec)); err != nil {
+				h.t.Fatal(err)
+			}
+		}
+	}
+	if w == nil || w.Header().First != first || w.Last() != last {
+		h.t.Fatalf("no segments from TXID %v to %v", first, last)
+	}
+	if _, err := w.Close(h.states[last-1].table(h.size).At); err != nil {
+		h.t.Fatal(err)
+	}
+	h.put(archive.PackKey(first, last), b.Bytes())
+	if a, err = archive.Open(h.t.Context(), h.bucket); err != nil {
+		h.t.Fatal(err)
+	}
+	for _, s := range a.Listing().Covered {
+		h.drop(s.Key())
+	}
+}
+
+func (h *history) drop(keys ...string) {
+	h.t.Helper()
+	for _, key := range keys {
+		if err := h.bucket.Delete(h.t.Context(), key); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// copied is the same history in a bucket of its own.
+func (h *history) copied() *history {
+	h.t.Helper()
+	c := *h
+	c.bucket = h.with("", nil)
+	a, err := archive.Open(h.t.Context(), c.bucket)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	c.arch = a
+	return &c
 }
 
 // put replaces an object.
@@ -314,11 +407,7 @@ func assertFiles(t *testing.T, dir string, want ...string) {
 	}
 }
 
-// fileBody gives a file's bytes, to be put.
-func fileBody(path string) archive.Body {
-	var size int64
-	if info, err := os.Stat(path); err == nil {
-		size = info.Size()
-	}
-	return archive.Body{Size: size, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
+// body gives bytes, to be put.
+func body(b []byte) archive.Body {
+	return archive.Body{Size: int64(len(b)), Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }}
 }

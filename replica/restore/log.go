@@ -17,33 +17,28 @@ import (
 	"tidemark/wal/segment"
 )
 
-const (
-	// chunkSize is one ranged read of a segment, ahead how many are on their
-	// way or waiting at once.
-	chunkSize = 2 << 20
-	ahead     = 8
-	// heldBytes bounds the pages that wait to be written.
-	heldBytes = 24 << 20
-)
+// heldBytes bounds the pages that wait to be written.
+const heldBytes = 24 << 20
 
-// chunk is a part of a segment that is being downloaded.
-type chunk struct {
-	seg  archive.Segment
-	off  int64
-	data []byte
-	done chan struct{}
-}
+// errEnough ends the downloads when the target is reached, or nothing more can
+// be applied.
+var errEnough = errors.New("no more is needed")
 
-// applySegments applies the plan's segments up to the target, and proves that
-// each continues what precedes it.
-func (j *job) applySegments(ctx context.Context, f *os.File, at point) (point, error) {
+// errGap says that the log does not lead on: what continues it is missing.
+var errGap = fmt.Errorf("%w: no segment", archive.ErrBroken)
+
+// applyLog applies a part of the log, up to the target, to the file, which holds
+// the state at, and proves that each segment continues what precedes it. at is
+// where it got to. whole tells that the file holds the state at even though there
+// was an error.
+func (j *job) applyLog(ctx context.Context, f *os.File, log []archive.Segment, at point) (_ point, whole bool, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	// The target can lie before the end of what is being downloaded.
 	fetchCtx, enough := context.WithCancelCause(ctx)
-	order := make(chan *chunk, ahead-1)
+	order, room := make(chan *chunk, ahead-1), newRoom()
 	g.Go(func() error {
 		defer close(order)
-		if err := j.fetch(fetchCtx, order); !errors.Is(context.Cause(fetchCtx), errEnough) {
+		if err := j.fetch(fetchCtx, log, order, room); !errors.Is(context.Cause(fetchCtx), errEnough) {
 			return err
 		}
 		return nil
@@ -51,103 +46,25 @@ func (j *job) applySegments(ctx context.Context, f *os.File, at point) (point, e
 	p := &pages{f: f, size: at.PageSize, held: map[wal.PageNo][]byte{}, length: at.Pages}
 	g.Go(func() error {
 		defer enough(errEnough)
-		src := &chunks{ctx: ctx, order: order}
-		for _, s := range j.plan.Segments {
+		src := &chunks{ctx: ctx, order: order, room: room}
+		var failed error
+		for _, s := range log {
 			if err := j.applySegment(src, s, p, &at); err != nil {
-				return fmt.Errorf("apply %s: %w", s.Key(), err)
+				failed = fmt.Errorf("apply %s: %w", s.Key(), err)
+				break
 			}
 		}
-		if err := p.flush(); err != nil {
-			return err
+		if failed != nil && p.torn {
+			return failed
 		}
-		return p.resize(at.Pages)
+		if err := errors.Join(p.flush(), p.resize(at.Pages)); err != nil {
+			return errors.Join(failed, err)
+		}
+		whole = true
+		return failed
 	})
-	err := g.Wait()
-	return at, err
-}
-
-// errEnough ends the downloads when the target is reached.
-var errEnough = errors.New("the target is reached")
-
-// fetch downloads the segments' chunks, several at once, and gives them in
-// order.
-func (j *job) fetch(ctx context.Context, order chan<- *chunk) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, s := range j.plan.Segments {
-		for off := int64(0); off < s.Size; off += chunkSize {
-			c := &chunk{seg: s, off: off, done: make(chan struct{})}
-			select {
-			case order <- c:
-			case <-ctx.Done():
-				return errors.Join(g.Wait(), context.Cause(ctx))
-			}
-			g.Go(func() error {
-				data := make([]byte, min(chunkSize, s.Size-c.off))
-				_, err := archive.NewObject(ctx, j.archive.Bucket(), s.Key(), s.Size).ReadAt(data, c.off)
-				if err != nil {
-					return fmt.Errorf("download %s: %w", s.Key(), err)
-				}
-				j.downloaded(len(data))
-				c.data = data
-				close(c.done)
-				return nil
-			})
-		}
-	}
-	return g.Wait()
-}
-
-// chunks reads the chunks of one segment after the other.
-type chunks struct {
-	ctx   context.Context //nolint:containedctx // io.Reader takes none
-	order <-chan *chunk
-	next  *chunk // taken from order, not yet of the current segment
-	rest  []byte
-	seg   archive.Segment
-}
-
-// begin moves on to a segment, past what was left of the one before it.
-func (c *chunks) begin(s archive.Segment) {
-	c.seg, c.rest = s, nil
-}
-
-func (c *chunks) Read(b []byte) (int, error) {
-	for len(c.rest) == 0 {
-		if err := c.take(); err != nil {
-			return 0, err
-		}
-		if c.next == nil || c.next.seg.First > c.seg.First {
-			return 0, io.EOF
-		}
-		if c.next.seg == c.seg {
-			c.rest = c.next.data
-		}
-		c.next = nil
-	}
-	n := copy(b, c.rest)
-	c.rest = c.rest[n:]
-	return n, nil
-}
-
-// take waits for the next chunk, if it is not there already; none is the end.
-func (c *chunks) take() error {
-	if c.next != nil {
-		return nil
-	}
-	select {
-	case c.next = <-c.order:
-	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
-	}
-	if c.next == nil {
-		return nil
-	}
-	select {
-	case <-c.next.done:
-		return nil
-	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
-	}
+	err = g.Wait()
+	return at, whole, err
 }
 
 // applySegment applies one segment's commits that come after at, up to the
@@ -161,10 +78,10 @@ func (j *job) applySegment(src *chunks, s archive.Segment, p *pages, at *point) 
 	if err := j.continues(r.Header(), s, at); err != nil {
 		return err
 	}
-	for at.TXID < j.plan.Target {
+	for at.TXID < j.target {
 		rec, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return endsAsNamed(r, s)
 		}
 		if err != nil {
 			return err
@@ -188,6 +105,14 @@ func (j *job) applySegment(src *chunks, s archive.Segment, p *pages, at *point) 
 	return nil
 }
 
+// endsAsNamed checks that a pack ended with the commit that its key says.
+func endsAsNamed(r *segment.Reader, s archive.Segment) error {
+	if last := r.Last().TXID; s.IsPack() && last != s.Last {
+		return fmt.Errorf("%w: it ends at TXID %v", archive.ErrBroken, last)
+	}
+	return nil
+}
+
 // continues checks that a segment is what follows.
 func (j *job) continues(h segment.Header, s archive.Segment, at *point) error {
 	switch {
@@ -198,7 +123,7 @@ func (j *job) continues(h segment.Header, s archive.Segment, at *point) error {
 	case h.PageSize != at.PageSize:
 		return fmt.Errorf("%w: its pages have %d bytes, the snapshot's %d", archive.ErrBroken, h.PageSize, at.PageSize)
 	case h.First > at.TXID+1:
-		return fmt.Errorf("%w: no segment begins at TXID %v", archive.ErrBroken, at.TXID+1)
+		return fmt.Errorf("%w begins at TXID %v", errGap, at.TXID+1)
 	case h.First <= at.TXID:
 		return nil // it begins before the snapshot; same proves it there
 	case h.Before != at.Checksum || h.PagesBefore != at.Pages:
@@ -223,9 +148,12 @@ type pages struct {
 	length uint32 // of the database after the last commit
 	held   map[wal.PageNo][]byte
 	free   [][]byte
+	// torn tells that frames have been applied whose commit has not.
+	torn bool
 }
 
 func (p *pages) apply(rec segment.Record) error {
+	p.torn = true
 	page, held := p.held[rec.Page]
 	if !held {
 		if err := p.room(); err != nil {
@@ -288,7 +216,7 @@ func (p *pages) commit(length uint32) error {
 			return err
 		}
 	}
-	p.length = length
+	p.length, p.torn = length, false
 	return nil
 }
 

@@ -48,13 +48,13 @@ func (o *output) check() error {
 
 // create makes the temporary file, in the target's folder so that a rename is
 // enough to publish it.
-func (o *output) create() (*os.File, error) {
+func (o *output) create() error {
 	f, err := os.CreateTemp(filepath.Dir(o.path), "."+filepath.Base(o.path)+".restore-*")
 	if err != nil {
-		return nil, fmt.Errorf("make the output: %w", err)
+		return fmt.Errorf("make the output: %w", err)
 	}
 	o.file = f
-	return f, nil
+	return nil
 }
 
 // discard removes the temporary file.

@@ -1,24 +1,33 @@
 // Package restore makes a database file of a replica, as it stood after any of
 // its commits.
 //
-// A restore plans from the archive's listing, downloads a full snapshot in
-// parallel ranges and writes its pages, and then applies the segments up to the
-// target in order, while the next ones are being downloaded. Memory does not
-// depend on the size of anything. The result lies under a temporary name until
-// the sum over its pages, read back from the file, is the state checksum that
-// was recorded when the commit was made; only then it gets its name.
+// A restore plans from the archive's listing. It downloads the newest snapshot
+// before the commit and those that the snapshot adds to, newest first, in parallel
+// ranges, and writes each page once. Then it applies the log up to the target in
+// order, while the next part of it is being downloaded. Memory does not depend on
+// the size of anything, but for a bit for each page of the database. The result
+// lies under a temporary name until the sum over its pages, read back from the
+// file, is the state checksum that was recorded when the commit was made; only
+// then it gets its name.
+//
+// # When objects vanish
+//
+// The archive is packed and pruned while a restore reads it. What is packed is
+// deleted an hour later, what is old when a policy says so; a restore that takes
+// longer finds objects of its plan gone. Then it lists the archive again. If it has
+// come as far as the log, the file holds the state after some commit, and it goes on
+// from there: to begin anew could take as long again, and meet the same end again.
+// Before that, and if an object was cut off in the midst of a commit, it begins
+// anew, with another plan: the pages that are there are those of a snapshot of which
+// the rest can't be had.
 package restore
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"sync/atomic"
 	"time"
 
-	"tidemark/replica/archive"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
 )
@@ -38,11 +47,12 @@ var (
 	ErrIntegrity = errors.New("SQLite's integrity check failed")
 )
 
-// Target is the commit to restore: by TXID, by time (the newest commit not
-// after it), or, as the zero value, the newest.
+// Target is the commit to restore: by TXID, by time (the one that was current
+// then), by the name of a mark, or, as the zero value, the newest.
 type Target struct {
 	TXID state.TXID
 	Time time.Time
+	Mark string
 }
 
 // Integrity is which of SQLite's checks is run on the result.
@@ -105,10 +115,15 @@ type Result struct {
 type Plan struct {
 	// Snapshot is the key of the snapshot that it begins with.
 	Snapshot string
-	// Segments and Objects count what is read, Download its bytes.
-	Segments, Objects int
-	Download          int64
+	// Snapshots counts it and those that it adds to, Packs and Segments what is
+	// read of the log, Objects all of these. Download is their bytes.
+	Snapshots, Packs, Segments, Objects int
+	Download                            int64
 }
+
+// tries is how many times a restore is planned before it is given up, if the
+// objects of its plans vanish.
+const tries = 10
 
 // Run restores. Errors wrap those of this package and of package archive, or
 // block.ErrCorrupt with the object's key.
@@ -122,124 +137,19 @@ func Run(ctx context.Context, opts Options) (Result, error) {
 	case err != nil:
 		return res, err
 	}
-	a, err := archive.Open(ctx, opts.Bucket)
-	if err != nil {
-		return res, err
+	j := &job{opts: opts, out: out, res: res}
+	err := j.attempt(ctx)
+	for n := 1; errors.Is(err, storage.ErrNotExist) && n < tries; n++ {
+		opts.Logger.Info("an object is gone that was to be read; listing the replica again", slog.Any("err", err))
+		err = j.attempt(ctx)
 	}
-	plan, after, err := resolve(ctx, a, opts.Target)
-	if err != nil {
-		return res, err
-	}
-	res.AfterLast = after
-	res.Plan = Plan{
-		Snapshot: plan.Snapshot.Key(), Segments: len(plan.Segments),
-		Objects: 1 + len(plan.Segments), Download: plan.Download(),
-	}
-	if opts.DryRun {
-		return dryRun(ctx, a, plan, res)
-	}
-	j := &job{archive: a, plan: plan, total: plan.Download(), progress: opts.Progress, log: opts.Logger}
-	return j.run(ctx, out, opts, res)
-}
-
-// resolve turns a target into a plan.
-func resolve(ctx context.Context, a *archive.Archive, t Target) (archive.Plan, bool, error) {
-	if t.Time.IsZero() {
-		return a.Plan(ctx, t.TXID)
-	}
-	id, after, err := a.At(ctx, t.Time)
-	if err != nil {
-		return archive.Plan{}, false, err
-	}
-	plan, _, err := a.Plan(ctx, id)
-	return plan, after, err
-}
-
-// dryRun fills in what a restore would give, as far as one object's index tells.
-func dryRun(ctx context.Context, a *archive.Archive, plan archive.Plan, res Result) (Result, error) {
-	res.TXID = plan.Target
-	if len(plan.Segments) == 0 {
-		h, err := a.SnapshotHeader(ctx, plan.Snapshot)
-		res.Time = time.UnixMilli(h.Time).UTC()
-		return res, err
-	}
-	last := plan.Segments[len(plan.Segments)-1]
-	_, x, err := a.Index(ctx, last)
-	if err != nil {
-		return res, err
-	}
-	commits, err := x.Commits()
-	if err != nil {
-		return res, fmt.Errorf("read index of %s: %w", last.Key(), err)
-	}
-	for _, c := range commits {
-		if c.TXID == plan.Target {
-			res.Time = c.Time
+	if out.file != nil {
+		if err == nil {
+			err = j.finish(ctx)
 		}
-	}
-	return res, nil
-}
-
-// job is one restore under way.
-type job struct {
-	archive  *archive.Archive
-	plan     archive.Plan
-	total    int64
-	done     atomic.Int64
-	progress func(done, total int64)
-	log      *slog.Logger
-}
-
-// downloaded counts bytes that have come.
-func (j *job) downloaded(n int) {
-	done := j.done.Add(int64(n))
-	if j.progress != nil {
-		j.progress(done, j.total)
-	}
-}
-
-func (j *job) run(ctx context.Context, out *output, opts Options, res Result) (_ Result, err error) {
-	f, err := out.create()
-	if err != nil {
-		return res, err
-	}
-	defer func() {
 		if err != nil {
 			err = errors.Join(err, out.discard())
 		}
-	}()
-	at, err := j.writePages(ctx, f)
-	if err != nil {
-		return res, err
 	}
-	j.log.Debug("proving the state", slog.Uint64("txid", uint64(at.TXID)))
-	if err := prove(ctx, f, at); err != nil {
-		return res, err
-	}
-	if res.Integrity, err = checkIntegrity(ctx, f.Name(), opts.Integrity); err != nil {
-		return res, err
-	}
-	if res.MovedAside, err = out.publish(); err != nil {
-		return res, err
-	}
-	res.TXID, res.Time, res.Pages, res.Checksum = at.TXID, at.Time, at.Pages, at.Checksum
-	res.Bytes = int64(at.Pages) * int64(at.PageSize)
-	return res, nil
-}
-
-// writePages fills the file and gives the state that it should have.
-func (j *job) writePages(ctx context.Context, f *os.File) (point, error) {
-	at, err := j.writeSnapshot(ctx, f)
-	if err != nil {
-		return at, err
-	}
-	if len(j.plan.Segments) > 0 {
-		if at, err = j.applySegments(ctx, f, at); err != nil {
-			return at, err
-		}
-	}
-	if at.TXID != j.plan.Target {
-		return at, fmt.Errorf("%w: it ends at TXID %v, before %v", archive.ErrBroken, at.TXID, j.plan.Target)
-	}
-	return at, nil
+	return j.res, err
 }

@@ -48,19 +48,10 @@ func TestEveryCommit(t *testing.T) {
 func TestRegrow(t *testing.T) {
 	t.Parallel()
 	h := begin(t, 512, 10)
-	zeros := func(n, from int) {
-		now := append(pages(nil), h.states[len(h.states)-1]...)
-		now = now[:min(n, len(now))]
-		for len(now) < n {
-			now = append(now, make([]byte, h.size))
-		}
-		h.states = append(h.states, now)
-		h.times = append(h.times, at(from))
-	}
 	h.implicit = true // the log has no frames of the pages that come as zeros
-	for n, length := range []int{4, 9, 9, 2, 12, 3, 10} {
-		zeros(length, 2*n+1)
-		h.commitAt(length, at(2*n+2)) // changes some of them
+	for _, length := range []int{4, 9, 9, 2, 12, 3, 10} {
+		h.zeros(length)
+		h.commit(length) // changes some of them
 	}
 	h.segmentUpTo(3)
 	h.segment()

@@ -79,6 +79,8 @@ type DB struct {
 	pinned int // index of the one that holds it, -1: none
 	// seen is what the file looked like last, nil if that is not known.
 	seen *sight
+	// rest is what the database looked like when it was parked.
+	rest rest
 	// slot0 tells that the pin is likely to be in slot 0; stuck since when a
 	// checkpoint of the application's waits, at a moment of the WAL.
 	slot0   bool
@@ -219,16 +221,25 @@ func (d *DB) dsn() string {
 	return u.String() + "?mode=rw&_pragma=busy_timeout(0)&_pragma=cache_size(-64)&_pragma=mmap_size(0)"
 }
 
+// connect opens the connections that there are not.
 func (d *DB) connect(ctx context.Context) error {
-	db, err := sql.Open("sqlite", d.dsn())
-	if err != nil {
-		return fmt.Errorf("open %s: %w", d.path, err)
-	}
-	d.db = db
-	for _, c := range []**sql.Conn{&d.writer, &d.ckpt, &d.pins[0], &d.pins[1]} {
-		if *c, err = db.Conn(ctx); err != nil {
+	if d.db == nil {
+		db, err := sql.Open("sqlite", d.dsn())
+		if err != nil {
 			return fmt.Errorf("open %s: %w", d.path, err)
 		}
+		db.SetMaxIdleConns(-1) // one that is given back is closed
+		d.db = db
+	}
+	for _, c := range []**sql.Conn{&d.writer, &d.ckpt, &d.pins[0], &d.pins[1]} {
+		if *c != nil {
+			continue
+		}
+		conn, err := d.db.Conn(ctx)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", d.path, err)
+		}
+		*c = conn
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -53,11 +54,18 @@ func (d *DB) Held() bool { return d.pinned >= 0 }
 // that it does not grow: Trim helps with that.
 func (d *DB) Release(ctx context.Context) { d.unpin(ctx) }
 
-// Trim checkpoints a database that is not pinned, blocking nobody: the next
-// writer restarts the WAL.
+// Trim checkpoints a database that is not pinned: the next writer restarts the
+// WAL. The end of it, which beside a busy writer would never come, takes the write
+// lock, if that is free.
 func (d *DB) Trim(ctx context.Context) error {
+	if _, done, err := d.checkpoint(ctx); err != nil || done < 0 {
+		return err
+	}
+	if err := d.lock(ctx, lockTurn); err != nil {
+		return ignoreBusy(err)
+	}
 	_, _, err := d.checkpoint(ctx)
-	return err
+	return errors.Join(err, d.unlock(ctx))
 }
 
 // Check reports, as ErrReplaced, that another file has taken the database's place
@@ -65,6 +73,14 @@ func (d *DB) Trim(ctx context.Context) error {
 // find. As ErrTouched it reports that the file has changed and no checkpoint
 // has. A file's time can change for less than that: Attach and compare.
 func (d *DB) Check(ctx context.Context) error {
+	if err := d.inPlace(); err != nil {
+		return err
+	}
+	return d.untouched(ctx)
+}
+
+// inPlace is the part of it that is about another file.
+func (d *DB) inPlace() error {
 	ours, err := d.file.Stat()
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", d.path, err)
@@ -79,7 +95,7 @@ func (d *DB) Check(ctx context.Context) error {
 				"start again to follow what is there now", ErrReplaced, path, d.path)
 		}
 	}
-	return d.untouched(ctx)
+	return nil
 }
 
 // sight is what the database file looked like at a moment of the WAL.
@@ -138,6 +154,9 @@ func (d *DB) untouched(ctx context.Context) error {
 	}
 	return fmt.Errorf("%w: %s", ErrTouched, d.path)
 }
+
+// FileAt reads the database file as it is, beside anything but Close.
+func (d *DB) FileAt() io.ReaderAt { return d.file }
 
 // File reads the first pages of the database file as it is, whatever the WAL
 // holds.

@@ -135,9 +135,12 @@ func (d *DB) standAgain(ctx context.Context, drain Drainer, before wal.Index) er
 }
 
 // lockOrStuck takes the write lock, or tells that a checkpoint has it that may
-// wait for the pin.
+// wait for the pin. It asks for that only when nothing is committed: to ask is to
+// checkpoint, and what the database file holds may be what continuity is proven by.
 func (d *DB) lockOrStuck(ctx context.Context) (stuck bool, err error) {
 	start, since := time.Now(), time.Time{}
+	var last moment
+	var still time.Time
 	for {
 		err := d.lock(ctx, 0)
 		if !errors.Is(err, ErrBusy) || time.Since(start) > openPatience {
@@ -145,6 +148,13 @@ func (d *DB) lockOrStuck(ctx context.Context) (stuck bool, err error) {
 		}
 		if err := sleep(ctx, yieldPause); err != nil {
 			return false, err
+		}
+		if now, err := d.moment(ctx); err != nil || now != last {
+			last, still = now, time.Now()
+			continue
+		}
+		if time.Since(still) < zeroPatience {
+			continue
 		}
 		busy, err := d.checkpointing(ctx)
 		switch {

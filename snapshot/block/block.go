@@ -218,6 +218,8 @@ func (e *Encoder) compress(dst, raw []byte) int {
 	return n
 }
 
+func errSum() error { return fmt.Errorf("%w: block checksum does not match", ErrCorrupt) }
+
 // Decode checks a block and gives its raw bytes: h is what [ParseHeader] made
 // of hb, the header's bytes, and stored the payload. The result has exactly
 // h.Raw bytes; it lies in dst's memory, from its beginning, if dst's capacity
@@ -231,7 +233,7 @@ func Decode(dst []byte, h Header, hb, stored []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes for a block of %d", ErrCorrupt, len(stored), h.Stored)
 	}
 	if sum(hb, stored) != h.Sum {
-		return nil, fmt.Errorf("%w: block checksum does not match", ErrCorrupt)
+		return nil, errSum()
 	}
 	dst = sized(dst, h.Raw)
 	if h.Codec == Stored {

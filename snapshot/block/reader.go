@@ -47,18 +47,26 @@ func (r *Reader) NextOrEOF() (Header, []byte, error) {
 	return r.finish(n, err)
 }
 
+// NextStored is like [Reader.Next] for who copies blocks: it checks the next block
+// and gives its header's bytes and its payload as they are stored, not decoded.
+// Both are valid until the following call.
+func (r *Reader) NextStored() (h Header, header, stored []byte, err error) {
+	n, err := io.ReadFull(r.src, r.header[:])
+	if h, err = r.read(n, err); err != nil {
+		return Header{}, nil, nil, err
+	}
+	if sum(r.header[:], r.stored) != h.Sum {
+		return Header{}, nil, nil, r.fail(errSum())
+	}
+	r.off += h.Size()
+	return h, r.header[:], r.stored, nil
+}
+
 // finish reads the rest of a block after n bytes of header and err.
 func (r *Reader) finish(n int, err error) (Header, []byte, error) {
-	if n < HeaderSize {
-		return Header{}, nil, r.fail(truncated(err))
-	}
-	h, err := ParseHeader(r.header[:])
+	h, err := r.read(n, err)
 	if err != nil {
-		return Header{}, nil, r.fail(err)
-	}
-	r.stored = sized(r.stored, h.Stored)
-	if _, err = io.ReadFull(r.src, r.stored); err != nil {
-		return Header{}, nil, r.fail(truncated(err))
+		return Header{}, nil, err
 	}
 	r.raw, err = Decode(r.raw, h, r.header[:], r.stored)
 	if err != nil {
@@ -66,6 +74,23 @@ func (r *Reader) finish(n int, err error) (Header, []byte, error) {
 	}
 	r.off += h.Size()
 	return h, r.raw, nil
+}
+
+// read reads the payload after n bytes of header and err, and checks nothing of
+// it.
+func (r *Reader) read(n int, err error) (Header, error) {
+	if n < HeaderSize {
+		return Header{}, r.fail(truncated(err))
+	}
+	h, err := ParseHeader(r.header[:])
+	if err != nil {
+		return Header{}, r.fail(err)
+	}
+	r.stored = sized(r.stored, h.Stored)
+	if _, err = io.ReadFull(r.src, r.stored); err != nil {
+		return Header{}, r.fail(truncated(err))
+	}
+	return h, nil
 }
 
 func (r *Reader) fail(err error) error { return &Error{Offset: r.off, Err: err} }

@@ -84,14 +84,13 @@ func parseIndex(h Header, t Trailer, b []byte) (*Index, error) {
 	if t.Last-h.First+1 != state.TXID(t.Commits) {
 		return nil, corrupt(t.index, "%d commits from %v to %v", t.Commits, h.First, t.Last)
 	}
-	sections := map[block.Kind]*[]byte{kindCommits: &x.commits, kindBlocks: &x.blocks, kindPages: &x.pages}
 	blocks := block.NewReader(bytes.NewReader(b), t.index)
 	for end := t.index + int64(len(b)); blocks.Offset() < end; {
 		kind, raw, err := blocks.Next()
 		if err != nil {
 			return nil, err
 		}
-		s := sections[kind.Kind]
+		s := x.section(kind.Kind)
 		if s == nil {
 			return nil, corrupt(blocks.Offset(), "block of kind %#x in the index", kind.Kind)
 		}
@@ -100,33 +99,56 @@ func parseIndex(h Header, t Trailer, b []byte) (*Index, error) {
 	return x, nil
 }
 
+// section is where the blocks of a kind belong, nil if they are not the index's.
+func (x *Index) section(kind block.Kind) *[]byte {
+	switch kind {
+	case kindCommits:
+		return &x.commits
+	case kindBlocks:
+		return &x.blocks
+	case kindPages:
+		return &x.pages
+	default:
+		return nil
+	}
+}
+
 // Commits gives the commits of the segment in order. Their After is not known.
 func (x *Index) Commits() ([]Commit, error) {
-	shares, err := x.shares()
+	var cs []Commit
+	err := x.each(func(c Commit, _ uint64) { cs = append(cs, c) })
 	if err != nil {
 		return nil, err
 	}
+	return cs, nil
+}
+
+// each calls fn for each commit in order, with the raw bytes of its records.
+func (x *Index) each(fn func(c Commit, raw uint64)) error {
+	shares, err := x.shares()
+	if err != nil {
+		return err
+	}
 	r := uvarints{b: x.commits}
-	var cs []Commit
-	at, end, total := x.firstTime.UnixMilli(), int64(0), shares.total()
-	for id := x.first; len(r.b) > 0; id++ {
+	id, at, end, total := x.first, x.firstTime.UnixMilli(), int64(0), shares.total()
+	for ; len(r.b) > 0; id++ {
 		prev := at
 		at += int64(r.next())
 		flags := Flags(r.byte())
 		pages, frames, raw := r.next(), r.next(), r.next()
 		if r.bad || at < prev || flags&^allFlags != 0 || max(pages, frames) > 1<<32-1 || raw > uint64(total-end) {
-			return nil, corrupt(x.Trailer.index, "commit index")
+			return corrupt(x.Trailer.index, "commit index")
 		}
 		end += int64(raw)
-		cs = append(cs, Commit{
+		fn(Commit{
 			TXID: id, Time: time.UnixMilli(at).UTC(), Flags: flags,
 			Pages: uint32(pages), Frames: uint32(frames), Bytes: shares.between(end-int64(raw), end),
-		})
+		}, raw)
 	}
-	if uint64(len(cs)) != x.Trailer.Commits || at != x.Trailer.Time.UnixMilli() || end != total {
-		return nil, corrupt(x.Trailer.index, "commit index of %d commits, the trailer has %d", len(cs), x.Trailer.Commits)
+	if n := uint64(id - x.first); n != x.Trailer.Commits || at != x.Trailer.Time.UnixMilli() || end != total {
+		return corrupt(x.Trailer.index, "commit index of %d commits, the trailer has %d", n, x.Trailer.Commits)
 	}
-	return cs, nil
+	return nil
 }
 
 // Pages calls fn for each page that the segment wrote and that is part of the

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"tidemark/snapshot/block"
 	"tidemark/snapshot/state"
@@ -252,4 +253,31 @@ func TestSourceErrors(t *testing.T) {
 			t.Errorf("read %d fails: error %v", n, err)
 		}
 	}
+}
+
+// TestKeepIndex compares the index that a Reader keeps with the one that is read
+// alone.
+func TestKeepIndex(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		b := drawHistory(t, true).closed(t)
+		_, want, err := segment.ReadIndex(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := segment.NewReader(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.KeepIndex()
+		for err == nil {
+			_, err = r.Next()
+		}
+		if err != io.EOF { //nolint:errorlint // bare by contract
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, r.Index(), cmp.AllowUnexported(segment.Index{}, segment.Trailer{})); diff != "" {
+			t.Errorf("the kept index (-read +kept):\n%s", diff)
+		}
+	})
 }

@@ -41,6 +41,8 @@ type Reader struct {
 	rest   []byte
 	last   Commit
 	open   uint32 // frames of the open transaction
+	index  *Index // nil if it is not kept
+	unread bool   // blocks are copied, and their records not looked at
 	err    error
 }
 
@@ -85,6 +87,16 @@ func (r *Reader) Header() Header { return r.hdr }
 // before the segment, under the TXID before its first.
 func (r *Reader) Last() Commit { return r.last }
 
+// KeepIndex makes the Reader keep the segment's index, which else it only
+// checks. It must be called before the first call of Next.
+func (r *Reader) KeepIndex() {
+	r.index = &Index{first: r.hdr.First, firstTime: r.hdr.Time, pageSize: r.hdr.PageSize}
+}
+
+// Index is the segment's index if KeepIndex was called. It is whole once Next has
+// given io.EOF.
+func (r *Reader) Index() *Index { return r.index }
+
 // Next gives the next record. io.EOF says that the segment ended as its trailer
 // says. Errors stick.
 func (r *Reader) Next() (Record, error) {
@@ -112,7 +124,7 @@ func (r *Reader) nextBlock() error {
 	case err != nil:
 		return err
 	case h.Kind != kindRecords:
-		return r.finish(h.Kind)
+		return r.finish(h.Kind, raw)
 	}
 	r.rest = raw
 	return nil
@@ -158,24 +170,28 @@ func (r *Reader) commit(b []byte) (Record, error) {
 	return Record{Commit: c}, nil
 }
 
-// finish reads what follows the records and proves the whole. first is the
-// kind of the index block that has been read already.
-func (r *Reader) finish(first block.Kind) error {
+// finish reads what follows the records and proves the whole. Of the index one
+// block has been read already.
+func (r *Reader) finish(kind block.Kind, raw []byte) error {
 	if r.open != 0 {
 		return corrupt(r.at, "a transaction without its commit")
 	}
-	for kind, index := first, r.at; ; {
+	for index := r.at; ; {
 		if kind < kindCommits || kind > kindPages {
 			return corrupt(r.at, "block of kind %#x", kind)
+		}
+		if r.index != nil {
+			s := r.index.section(kind)
+			*s = append(*s, raw...)
 		}
 		if r.blocks.Offset() == r.size-TrailerSize {
 			return r.trailer(index)
 		}
-		h, _, err := r.blocks.Next()
+		h, next, err := r.blocks.Next()
 		if err != nil {
 			return err
 		}
-		kind = h.Kind
+		kind, raw = h.Kind, next
 	}
 }
 
@@ -193,12 +209,19 @@ func (r *Reader) trailer(index int64) error {
 	if err != nil {
 		return err
 	}
-	commits := uint64(r.last.TXID - r.hdr.First + 1)
-	if t.sum != sum || t.index != index || t.Last != r.last.TXID || t.Commits != commits ||
-		t.After != r.last.After || t.PagesAfter != r.last.Pages || !t.Time.Equal(r.last.Time) {
+	if t.sum != sum || t.index != index || !r.unread && !t.ends(r.hdr, r.last) {
 		return corrupt(at, "trailer does not match what precedes it")
 	}
+	if r.index != nil {
+		r.index.Trailer = t
+	}
 	return io.EOF
+}
+
+// ends tells whether a commit is the segment's last.
+func (t Trailer) ends(h Header, c Commit) bool {
+	return t.Last == c.TXID && t.Commits == uint64(c.TXID-h.First+1) &&
+		t.After == c.After && t.PagesAfter == c.Pages && t.Time.Equal(c.Time)
 }
 
 // Copy adds a record of another segment to the one being written, as it is. A

@@ -47,6 +47,7 @@ type Writer struct {
 
 	raw    []byte // records of the open block
 	out    []byte // one encoded block, reused
+	in     []byte // one decoded block of another segment, reused
 	stored int64  // bytes given to w
 
 	pages touched

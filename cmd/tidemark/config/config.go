@@ -29,24 +29,26 @@ import (
 // The keys of settings: flags and the file's top level spell them so, the
 // environment in upper case, with underscores, and TIDEMARK_ before it.
 const (
-	KeySyncInterval    = "sync-interval"
-	KeyCheckpointPages = "checkpoint-pages"
-	KeyStateDir        = "state-dir"
-	KeyKeepJournalMode = "keep-journal-mode"
-	KeySpoolLimit      = "spool-limit"
-	KeyAllowNetworkFS  = "allow-network-fs"
-	KeyUnfenced        = "unfenced"
-	KeyLogLevel        = "log-level"
-	KeyLogFormat       = "log-format"
+	KeySyncInterval     = "sync-interval"
+	KeySnapshotInterval = "snapshot-interval"
+	KeyCheckpointPages  = "checkpoint-pages"
+	KeyStateDir         = "state-dir"
+	KeyKeepJournalMode  = "keep-journal-mode"
+	KeySpoolLimit       = "spool-limit"
+	KeyAllowNetworkFS   = "allow-network-fs"
+	KeyUnfenced         = "unfenced"
+	KeyLogLevel         = "log-level"
+	KeyLogFormat        = "log-format"
 )
 
 // Defaults of the settings that have one.
 const (
-	DefaultSyncInterval    = time.Second
-	DefaultCheckpointPages = 1000
-	DefaultSpoolLimit      = "1GiB"
-	DefaultLogLevel        = slog.LevelInfo
-	DefaultLogFormat       = "text"
+	DefaultSyncInterval     = time.Second
+	DefaultSnapshotInterval = time.Hour
+	DefaultCheckpointPages  = 1000
+	DefaultSpoolLimit       = "1GiB"
+	DefaultLogLevel         = slog.LevelInfo
+	DefaultLogFormat        = "text"
 )
 
 // Logging is how a command logs.
@@ -68,6 +70,9 @@ type Database struct {
 	StateDir string
 	// SyncInterval is the time between uploads; 0 ships at once.
 	SyncInterval time.Duration
+	// SnapshotInterval is the time between snapshots while there are commits; 0
+	// is for none but the first.
+	SnapshotInterval time.Duration
 	// CheckpointPages is how many pages the WAL holds before it is handed
 	// off; at least 1.
 	CheckpointPages int
@@ -79,6 +84,8 @@ type Database struct {
 	AllowNetworkFS bool
 	// Unfenced goes on although the storage ignores conditional writes.
 	Unfenced bool
+	// Retention is what is kept of the replica.
+	Retention Retention
 	// Origin is the place in the configuration file, for messages, or "" for
 	// the command line.
 	Origin string
@@ -140,19 +147,42 @@ func LoadLogging(flags *pflag.FlagSet) (Logging, error) {
 	return out, l.bad.first()
 }
 
+// LoadStateDirs gives the databases of a command that looks at local state: those
+// at the paths, or those of the file if there is one. Of the databases at paths
+// only Path and StateDir are set; a state directory that is set for several of
+// them has a folder for each, as with a file.
+func LoadStateDirs(flags *pflag.FlagSet, file string, paths []string) ([]Database, error) {
+	if file != "" && len(paths) > 0 {
+		return nil, &Error{
+			Msg:    "databases are given both on the command line and with --config " + file,
+			Advice: "leave out one of the two",
+		}
+	}
+	if file != "" {
+		s, err := Load(flags, file, nil)
+		return s.Databases, err
+	}
+	if _, err := LoadLogging(flags); err != nil {
+		return nil, err
+	}
+	l := newLayers(flags)
+	dbs := make([]Database, 0, len(paths))
+	for _, path := range paths {
+		var e *entry // the folder itself
+		if len(paths) > 1 {
+			e = &entry{path: setting{text: path}}
+		}
+		dbs = append(dbs, Database{Path: path, StateDir: l.stateDir(e)})
+	}
+	return dbs, l.bad.first()
+}
+
 // Load gives the settings from flags, the environment, the file (none if
 // empty) and the command line's arguments: nothing, or a database and a URL.
 func Load(flags *pflag.FlagSet, file string, args []string) (Settings, error) {
-	if err := checkEnvironment(os.Environ()); err != nil {
+	l, entries, err := load(flags, file)
+	if err != nil {
 		return Settings{}, err
-	}
-	l := newLayers(flags)
-	var entries []entry
-	if file != "" {
-		var err error
-		if entries, err = l.readFile(file); err != nil {
-			return Settings{}, err
-		}
 	}
 	s := Settings{Logging: l.logging()}
 	base := l.database(nil)
@@ -177,6 +207,18 @@ func Load(flags *pflag.FlagSet, file string, args []string) (Settings, error) {
 	base.Path, base.URL = args[0], args[1]
 	s.Databases = []Database{base}
 	return s, nil
+}
+
+// load reads the environment and a file (none if empty).
+func load(flags *pflag.FlagSet, file string) (l *layers, entries []entry, err error) {
+	if err := checkEnvironment(os.Environ()); err != nil {
+		return nil, nil, err
+	}
+	l = newLayers(flags)
+	if file != "" {
+		entries, err = l.readFile(file)
+	}
+	return l, entries, err
 }
 
 func nothingToDo(file string) error {
@@ -240,9 +282,11 @@ func (l *layers) wrong(where string, line int, msg, advice string) {
 // (nil) the one on the command line.
 func (l *layers) database(e *entry) Database {
 	db := Database{
-		SyncInterval: l.interval(KeySyncInterval, e), CheckpointPages: l.count(KeyCheckpointPages, e),
+		SyncInterval: l.interval(KeySyncInterval, "to ship at once", e), SnapshotInterval: l.interval(KeySnapshotInterval, "for none but the first", e),
+		CheckpointPages: l.count(KeyCheckpointPages, e),
 		KeepJournalMode: l.boolean(KeyKeepJournalMode, nil), StateDir: l.stateDir(e),
 		SpoolLimit: l.size(KeySpoolLimit, e), AllowNetworkFS: l.boolean(KeyAllowNetworkFS, e), Unfenced: l.boolean(KeyUnfenced, e),
+		Retention: l.retention(e),
 	}
 	if e != nil {
 		db.Path, db.URL, db.Origin = e.path.text, e.url.text, e.where

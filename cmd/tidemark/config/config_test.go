@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tidemark/cmd/tidemark/config"
+	"tidemark/replica/retain"
 )
 
 // flagSet gives the flags of replicate, parsed from args.
@@ -53,8 +54,8 @@ func TestLoadArguments(t *testing.T) {
 	want := config.Settings{
 		Logging: config.Logging{Level: slog.LevelInfo, Format: "text"},
 		Databases: []config.Database{{
-			Path: "app.db", URL: "file://r", StateDir: "st", SyncInterval: 250 * time.Millisecond, CheckpointPages: 1000,
-			SpoolLimit: 1 << 30,
+			Path: "app.db", URL: "file://r", StateDir: "st", SyncInterval: 250 * time.Millisecond, SnapshotInterval: time.Hour, CheckpointPages: 1000,
+			SpoolLimit: 1 << 30, Retention: config.Retention{Policy: retain.Default(), Enabled: true},
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -269,6 +270,42 @@ func TestLoadMissingFile(t *testing.T) {
 	}
 }
 
+// Local state is found where a replication of the same settings puts it.
+func TestLoadStateDirsOnly(t *testing.T) {
+	t.Parallel()
+	file := writeFile(t, "state-dir: st\ndbs:\n  - {path: a.db, url: \"file://a\"}\n  - {path: b.db, url: \"file://b\", state-dir: own}\n")
+	of := func(flags *pflag.FlagSet, file string, paths ...string) (dirs []string) {
+		t.Helper()
+		dbs, err := config.LoadStateDirs(flags, file, paths)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, db := range dbs {
+			dirs = append(dirs, db.Path+" "+db.StateDir)
+		}
+		return dirs
+	}
+	listed := of(flagSet(t), file)
+	if len(listed) != 2 || !strings.HasPrefix(listed[0], "a.db "+filepath.Join("st", "a.db-")) || listed[1] != "b.db own" {
+		t.Errorf("of a file: %q", listed)
+	}
+	if got := of(flagSet(t, "--state-dir", "st"), "", "a.db", "b.db"); len(got) != 2 || got[0] != listed[0] {
+		t.Errorf("of two paths: %q, in the file %q", got, listed)
+	}
+	if diff := cmp.Diff([]string{"a.db st"}, of(flagSet(t, "--state-dir", "st"), "", "a.db")); diff != "" {
+		t.Errorf("of one path (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"a.db ", "b.db "}, of(flagSet(t), "", "a.db", "b.db")); diff != "" {
+		t.Errorf("without a setting (-want +got):\n%s", diff)
+	}
+	if _, err := config.LoadStateDirs(flagSet(t), file, []string{"a.db"}); err == nil {
+		t.Error("a file and a path are no error")
+	}
+	if _, err := config.LoadStateDirs(flagSet(t, "--log-level", "loud"), "", []string{"a.db"}); err == nil {
+		t.Error("an unknown log level is no error")
+	}
+}
+
 func TestEnvironmentIsNamed(t *testing.T) {
 	t.Setenv("TIDEMARK_CHECKPOINT_PAGES", "many")
 	_, err := config.Load(flagSet(t), "", []string{"a", "b"})
@@ -285,20 +322,23 @@ func TestSample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	standard := config.Retention{Policy: retain.Default(), Enabled: true}
+	longer := standard
+	longer.Policy.History, longer.Policy.Weekly = 30*24*time.Hour, 10*52*7*24*time.Hour
 	want := config.Settings{
 		Logging: config.Logging{Level: slog.LevelInfo, Format: "text"},
 		Databases: []config.Database{
 			{
 				Path: "/srv/app/main.db", URL: "s3://acme-backups/app/main?region=eu-central-1",
-				SyncInterval: time.Second, CheckpointPages: 1000, StateDir: "/var/lib/tidemark/main.db-", SpoolLimit: 1 << 30,
+				SyncInterval: time.Second, SnapshotInterval: time.Hour, CheckpointPages: 1000, StateDir: "/var/lib/tidemark/main.db-", SpoolLimit: 1 << 30, Retention: standard,
 			},
 			{
 				Path: "/srv/app/audit.db", URL: "s3://backups/app/audit?endpoint=http://127.0.0.1:9000&region=us-east-1&path-style=true",
-				SyncInterval: 0, CheckpointPages: 4000, StateDir: "/var/lib/tidemark/audit.db-", SpoolLimit: 500_000_000,
+				SyncInterval: 0, SnapshotInterval: 15 * time.Minute, CheckpointPages: 4000, StateDir: "/var/lib/tidemark/audit.db-", SpoolLimit: 500_000_000, Retention: longer,
 			},
 			{
 				Path: "/srv/app/sessions.db", URL: "file:///mnt/backup/tidemark/sessions",
-				SyncInterval: time.Second, CheckpointPages: 1000, StateDir: "/var/lib/tidemark-sessions", SpoolLimit: 1 << 30,
+				SyncInterval: time.Second, SnapshotInterval: time.Hour, CheckpointPages: 1000, StateDir: "/var/lib/tidemark-sessions", SpoolLimit: 1 << 30, Retention: standard,
 			},
 		},
 	}
@@ -320,7 +360,7 @@ func TestSampleIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range config.Keys() {
+	for _, key := range config.FileKeys() {
 		if !strings.Contains(string(text), "\n"+key+":") {
 			t.Errorf("the sample does not show %s", key)
 		}

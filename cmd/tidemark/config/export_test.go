@@ -1,4 +1,4 @@
 package config
 
-// Keys is keys.
-func Keys() []string { return keys() }
+// FileKeys are the keys at a file's top level, but for the list of databases.
+func FileKeys() []string { return append(plainKeys(), keyRetention) }

@@ -67,9 +67,12 @@ func (l *layers) readFile(name string) ([]entry, error) {
 	if err != nil || root == nil {
 		return nil, err
 	}
-	top := l.doc.mapping(root, append(keys(), keyDBs))
+	top := l.doc.mapping(root, append(plainKeys(), keyRetention, keyDBs))
 	values := map[string]any{}
-	for _, key := range keys() {
+	for key, s := range l.doc.retention(top[keyRetention]) {
+		l.lines[key], values[key] = s.line, s.text
+	}
+	for _, key := range plainKeys() {
 		if node := top[key]; node != nil {
 			if s, ok := l.doc.scalar(key, node); ok {
 				l.lines[key], values[key] = s.line, s.text
@@ -162,12 +165,12 @@ func (d *document) entries(node *yaml.Node) []entry {
 }
 
 func (d *document) entry(i int, node *yaml.Node) entry {
-	own := []string{KeySyncInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyAllowNetworkFS, KeyUnfenced}
+	own := []string{KeySyncInterval, KeySnapshotInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyAllowNetworkFS, KeyUnfenced}
 	known := append([]string{"path", "url"}, own...)
 	before := len(d.bad)
-	values := d.mapping(node, known)
+	values := d.mapping(node, append(known, keyRetention))
 	name := fmt.Sprintf("%s[%d]", keyDBs, i)
-	e := entry{where: d.place(node.Line, name), line: node.Line, own: map[string]setting{}}
+	e := entry{where: d.place(node.Line, name), line: node.Line, own: d.retention(values[keyRetention])}
 	for _, key := range known {
 		if values[key] == nil {
 			continue

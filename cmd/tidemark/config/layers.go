@@ -35,9 +35,13 @@ const sizeAdvice = "write 1GiB, 500MB, or a number of bytes"
 // delimiter keeps viper from reading a dot in a key as nesting.
 const delimiter = "::"
 
-func keys() []string {
+// keys are those of all settings.
+func keys() []string { return append(plainKeys(), retentionKeys()...) }
+
+// plainKeys are those that a file has at its top level as they are.
+func plainKeys() []string {
 	return []string{
-		KeySyncInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyKeepJournalMode, KeyAllowNetworkFS, KeyUnfenced,
+		KeySyncInterval, KeySnapshotInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyKeepJournalMode, KeyAllowNetworkFS, KeyUnfenced,
 		KeyLogLevel, KeyLogFormat,
 	}
 }
@@ -45,10 +49,14 @@ func keys() []string {
 func newLayers(flags *pflag.FlagSet) *layers {
 	v := viper.NewWithOptions(viper.KeyDelimiter(delimiter))
 	v.SetDefault(KeySyncInterval, DefaultSyncInterval.String())
+	v.SetDefault(KeySnapshotInterval, DefaultSnapshotInterval.String())
 	v.SetDefault(KeyCheckpointPages, DefaultCheckpointPages)
 	v.SetDefault(KeySpoolLimit, DefaultSpoolLimit)
 	v.SetDefault(KeyLogLevel, strings.ToLower(DefaultLogLevel.String()))
 	v.SetDefault(KeyLogFormat, DefaultLogFormat)
+	for key, value := range retentionDefaults() {
+		v.SetDefault(key, value)
+	}
 	for _, key := range keys() {
 		_ = v.BindEnv(key, envName(key)) // fails without a key only
 		if f := flags.Lookup(key); f != nil {
@@ -85,10 +93,10 @@ func (l *layers) get(key string, e *entry) value {
 		v.where = envName(key)
 	case e != nil && e.own[key].text != "":
 		s := e.own[key]
-		return value{text: s.text, where: l.doc.place(s.line, key), line: s.line}
+		return value{text: s.text, where: l.doc.place(s.line, fileKey(key)), line: s.line}
 	case l.lines[key] > 0:
 		v.line = l.lines[key]
-		v.where = l.doc.place(v.line, key)
+		v.where = l.doc.place(v.line, fileKey(key))
 	}
 	return v
 }
@@ -96,18 +104,19 @@ func (l *layers) get(key string, e *entry) value {
 // refuse notes that a value can't be used.
 func (l *layers) refuse(v value, msg, advice string) { l.wrong(v.where, v.line, msg, advice) }
 
-func (l *layers) interval(key string, e *entry) time.Duration {
+// interval reads a duration, of which zero has a meaning.
+func (l *layers) interval(key, zero string, e *entry) time.Duration {
 	v := l.get(key, e)
 	d, err := time.ParseDuration(v.text)
 	switch {
 	case err != nil:
-		advice := "write 1s, 250ms, 2m, or 0 to ship at once"
+		advice := "write 1s, 250ms, 2m, or 0 " + zero
 		if _, plain := strconv.ParseFloat(v.text, 64); plain == nil {
 			advice = "give a unit: " + v.text + "s or " + v.text + "ms"
 		}
 		l.refuse(v, fmt.Sprintf("%q is not a duration", v.text), advice)
 	case d < 0:
-		l.refuse(v, fmt.Sprintf("the interval %s is negative", v.text), "0 ships at once")
+		l.refuse(v, fmt.Sprintf("the interval %s is negative", v.text), "write 0 "+zero)
 	}
 	return d
 }

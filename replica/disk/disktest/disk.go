@@ -164,18 +164,25 @@ type file struct {
 }
 
 // Write implements [io.Writer]. One that fails has written a half.
-func (f *file) Write(p []byte) (n int, err error) {
+func (f *file) Write(p []byte) (n int, err error) { return f.write(p, f.File.Write) }
+
+// WriteAt implements [io.WriterAt], likewise.
+func (f *file) WriteAt(p []byte, off int64) (n int, err error) {
+	return f.write(p, func(p []byte) (int, error) { return f.File.WriteAt(p, off) })
+}
+
+func (f *file) write(p []byte, write func([]byte) (int, error)) (n int, err error) {
 	d := f.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before := d.crashed
 	if v := d.next("write " + filepath.Base(f.Name())); v.Err != nil {
 		if !before {
-			n, _ = f.File.Write(p[:len(p)/2])
+			n, _ = write(p[:len(p)/2])
 		}
 		return n, &fs.PathError{Op: "write", Path: f.Name(), Err: v.Err}
 	}
-	return f.File.Write(p)
+	return write(p)
 }
 
 // Read implements [io.Reader].
@@ -264,6 +271,9 @@ func (d *Disk) Leave(from, to string, loss Loss) error {
 				return err
 			}
 			content = b
+		}
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, rest)), 0o700); err != nil {
+			return err
 		}
 		if err := os.WriteFile(filepath.Join(to, rest), content, 0o600); err != nil {
 			return err

@@ -1,0 +1,50 @@
+package replica
+
+import (
+	"context"
+	"time"
+)
+
+// A database in which nothing happens is parked: all but the pin's connection is
+// closed, and it is only asked of the system, once in a while, whether it and its
+// WAL are as they were.
+const (
+	// defaultParkAfter is how long nothing must have been committed; of a database in
+	// which nothing has been since the start, it is settle.
+	defaultParkAfter = 5 * time.Second
+	// A parked database is looked at every parkLook, and after parkLong every
+	// parkLookLong: the system tells of changes anyway.
+	parkLook     = time.Second
+	parkLong     = time.Minute
+	parkLookLong = 5 * time.Second
+)
+
+// parkDue tells whether the database is to be parked: all is read, handed off and
+// uploaded, and nothing is to be done.
+func (e *engine) parkDue() bool {
+	quiet := (!e.stirred || time.Since(e.last.read) >= e.opts.parkAfter) && time.Since(e.last.alert) >= min(settle, e.opts.parkAfter)
+	return quiet && e.resting() && e.seg == nil && e.watch.armed != "" &&
+		e.ship.isIdle() && !e.ship.isFailing() && !e.snaps.busy() && !e.snapshotDue()
+}
+
+// park does nothing until there is something to do. If an error keeps connections
+// from being opened again, the next engine tries.
+func (e *engine) park(ctx context.Context) (changed bool, err error) {
+	if err := e.db.Park(); err != nil {
+		return false, err
+	}
+	if e.opts.parked != nil {
+		e.opts.parked()
+	}
+	for began := time.Now(); ctx.Err() == nil && !changed; {
+		look := parkLook
+		if time.Since(began) > parkLong {
+			look = parkLookLong
+		}
+		changed = e.pause(ctx, look, e.watch.changed) || !e.db.Resting()
+		if e.takeRequest(); e.snapshotDue() {
+			break
+		}
+	}
+	return changed, e.db.Unpark(context.WithoutCancel(ctx))
+}
