@@ -124,18 +124,23 @@ func (f *markFlags) check(name string) error {
 		return usagef("--list lists all marks: leave out the name")
 	case f.list && f.delete, (f.byTXID || f.byTime) && f.delete:
 		return usagef("--delete can't be used together with --list, --txid or --timestamp")
+	}
+	if name != "" {
+		if err := archive.CheckMarkName(name); err != nil {
+			return usageError{err: err}
+		}
+	}
+	return f.checkValues()
+}
+
+func (f *markFlags) checkValues() error {
+	switch {
 	case f.byTXID && f.byTime:
 		return usagef("--timestamp and --txid can't be used together: each names one commit")
 	case f.byTXID && f.txid == 0:
 		return usagef("--txid: commits are numbered from 1 on")
 	case f.timeout < 0:
 		return usagef("--timeout: %s is negative", f.timeout)
-	}
-	if name == "" {
-		return nil
-	}
-	if err := archive.CheckMarkName(name); err != nil {
-		return usageError{err: err}
 	}
 	return nil
 }

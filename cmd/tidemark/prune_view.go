@@ -75,14 +75,8 @@ func (p *pruning) print(w io.Writer) error {
 }
 
 func (p *pruning) describePolicy() string {
-	text := "every commit for " + span.Format(p.policy.History)
-	for _, kind := range []struct {
-		name string
-		d    string
-	}{{"hour", span.Format(p.policy.Hourly)}, {"day", span.Format(p.policy.Daily)}, {"week", span.Format(p.policy.Weekly)}} {
-		text += fmt.Sprintf(", a snapshot of each %s for %s", kind.name, kind.d)
-	}
-	return text
+	return fmt.Sprintf("every commit for %s, the first snapshot of each hour for %s, of each day for %s, of each week for %s",
+		span.Format(p.policy.History), span.Format(p.policy.Hourly), span.Format(p.policy.Daily), span.Format(p.policy.Weekly))
 }
 
 // sum says in one line what some rows are.

@@ -60,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"newest":     command("URL N", 2, newest),
 			"snapshotof": command("FOLDER TXID", 2, snapshotOf),
 			"packof":     command("FOLDER FIRST LAST", 3, packOf),
+			"aged":       command("FOLDER", 1, aged),
 			"droplog":    command("FOLDER TXID...", 2, dropLog),
 		},
 	})

@@ -187,14 +187,14 @@ func TestFindUnderLoad(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := w.db.Exec("INSERT INTO t(b) VALUES(randomblob(2000))"); err != nil { //nolint:noctx // to its end
+			if _, err := w.db.Exec("INSERT INTO t(b) VALUES(randomblob(2000))"); err != nil {
 				t.Error(err)
 				return
 			}
 			committed.Add(1)
 			if i%97 == 0 {
 				mode := []string{"TRUNCATE", "RESTART", "FULL", "PASSIVE"}[i/97%4]
-				if _, err := w.db.Exec("PRAGMA wal_checkpoint(" + mode + ")"); err != nil { //nolint:noctx // as above
+				if _, err := w.db.Exec("PRAGMA wal_checkpoint(" + mode + ")"); err != nil {
 					t.Error(err)
 				}
 			}

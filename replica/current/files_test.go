@@ -63,9 +63,15 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
+// write replaces a file in one step.
 func (s *scene) write(suffix string, content []byte) {
 	s.t.Helper()
-	if err := os.WriteFile(s.path+suffix, content, 0o600); err != nil {
+	name := s.path + suffix
+	err := os.WriteFile(name+".tmp", content, 0o600)
+	if err == nil {
+		err = os.Rename(name+".tmp", name)
+	}
+	if err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -119,13 +125,13 @@ func (s *scene) begin() finding {
 	return f
 }
 
-// waits checks that it does not end, for an hour of the bubble's time.
+// waits checks that it does not end, for some seconds of the bubble's time.
 func (f finding) waits(t *testing.T, when string) {
 	t.Helper()
 	select {
 	case err := <-f.done:
 		t.Fatalf("%s: it does not wait: %v", when, err)
-	case <-time.After(time.Hour):
+	case <-time.After(3 * time.Second):
 	}
 }
 
@@ -137,7 +143,7 @@ func (f finding) finds(t *testing.T, when string) {
 		if err != nil {
 			t.Fatalf("%s: %v", when, err)
 		}
-	case <-time.After(time.Hour):
+	case <-time.After(3 * time.Second):
 		t.Fatalf("%s: it waits", when)
 	}
 }
