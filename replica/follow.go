@@ -170,7 +170,7 @@ func (e *engine) waiting() int64 {
 // watchSpool keeps what waits for storage within its limit, and makes it survive
 // a power cut.
 func (e *engine) watchSpool() error {
-	if e.waiting() > e.opts.SpoolLimit && !e.beginning {
+	if e.waiting() > e.opts.SpoolLimit && !e.beginning && !e.once {
 		return errOverflow
 	}
 	if !e.ship.isFailing() || time.Since(e.last.kept) < keepEvery {

@@ -355,7 +355,8 @@ func readTree(dir string) (map[string][]byte, error) {
 func writeTree(dir string, files map[string][]byte) error {
 	err := os.MkdirAll(filepath.Join(dir, "spool"), 0o700)
 	for name, b := range files {
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+		path := filepath.Join(dir, name)
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, b, 0o600))
 	}
 	return err
 }

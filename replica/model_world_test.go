@@ -16,6 +16,7 @@ import (
 	"tidemark/replica"
 	"tidemark/replica/disk"
 	"tidemark/replica/local"
+	"tidemark/replica/upkeep"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
 	"tidemark/storage/mem"
@@ -95,9 +96,13 @@ func (w *world) setUp() {
 	w.committed("the beginning")
 	w.opts = replica.Options{
 		Path: w.app.path, StateDir: w.file("state"), StopPatience: 500 * time.Millisecond,
-		Now:    func() time.Time { return time.Now().Add(time.Duration(w.clock.Load())) },
-		Logger: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{ReplaceAttr: brief})),
-	}.On(disk.OS{})
+		SnapshotInterval: rapid.SampledFrom([]time.Duration{0, time.Nanosecond}).Draw(w.t, "snapshot interval"),
+		Now:              func() time.Time { return time.Now().Add(time.Duration(w.clock.Load())) },
+		Logger:           slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{ReplaceAttr: brief})),
+	}.On(disk.OS{}).Packed(upkeep.Packing{Most: 4, Share: 1})
+	if rapid.Bool().Draw(w.t, "park at once") {
+		w.opts = w.opts.Parking(nil)
+	}
 	w.gap = newGap(false, 0, wal.Position{}, w.facts)
 	w.start()
 	w.first = w.model.newest()

@@ -133,6 +133,9 @@ func (e *engine) snapshotOnce(ctx context.Context) error {
 	if !e.snapshotDue() {
 		return nil
 	}
+	if err := e.seal(); err != nil {
+		return err
+	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	e.snaps.settled = func() { end(errSettled) }

@@ -6,11 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"tidemark/replica"
 	"tidemark/replica/archive"
+	"tidemark/replica/disk/disktest"
 	"tidemark/replica/retain"
 	"tidemark/replica/upkeep"
 	"tidemark/snapshot/state"
@@ -150,11 +153,25 @@ func newestSnapshot(t *testing.T, b storage.Bucket) state.TXID {
 	return l[len(l)-1].TXID
 }
 
+// slowPacks is a bucket that takes a while to put a pack.
+type slowPacks struct{ storage.Bucket }
+
+func (s slowPacks) Put(ctx context.Context, key string, body io.Reader, opts storage.PutOptions) error {
+	if strings.HasPrefix(key, "pack/") {
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return s.Bucket.Put(ctx, key, body, opts)
+}
+
 // TestOncePacks packs in runs that ship what there is and end.
 func TestOncePacks(t *testing.T) {
 	t.Parallel()
 	w, b := newWriter(newApp(t)), mem.New()
-	opts := replica.Options{Path: w.path, Bucket: b, StateDir: filepath.Join(t.TempDir(), "state")}.
+	opts := replica.Options{Path: w.path, Bucket: slowPacks{b}, StateDir: filepath.Join(t.TempDir(), "state")}.
 		Packed(upkeep.Packing{Newest: 2, Most: 4, Share: 1})
 	for range 9 {
 		if _, err := replica.Once(t.Context(), opts); err != nil {
@@ -172,5 +189,37 @@ func TestOncePacks(t *testing.T) {
 	if _, err := replica.Once(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
+	w.verify(b)
+}
+
+// TestFullDisk gives up the local copies of segments when the disk is full.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	w, b := newWriter(newApp(t)), mem.New()
+	state := filepath.Join(t.TempDir(), "state")
+	cached := func() int {
+		names, err := os.ReadDir(filepath.Join(state, "cache"))
+		if err != nil {
+			return 0
+		}
+		return len(names)
+	}
+	var full atomic.Bool
+	d := disktest.New(func(_ int, op string) disktest.Verdict {
+		if full.Load() && strings.HasPrefix(op, "write ") {
+			return disktest.Verdict{Err: syscall.ENOSPC}
+		}
+		return disktest.Verdict{}
+	})
+	e := launch(t, replica.Options{Path: w.path, Bucket: b, StateDir: state}.On(d))
+	w.write()
+	w.write()
+	waitFor(t, func() bool { return cached() > 0 })
+	full.Store(true)
+	w.write()
+	waitFor(t, func() bool { return cached() == 0 })
+	full.Store(false)
+	shipped(t, b, w.last())
+	e.stop()
 	w.verify(b)
 }

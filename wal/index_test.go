@@ -37,7 +37,7 @@ func TestParseIndex(t *testing.T) {
 		if got, err := wal.ParseIndex(good); err != nil || got != want {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}
-		for n := range len(good) {
+		for n := range good {
 			if _, err := wal.ParseIndex(good[:n]); !errors.Is(err, wal.ErrIndex) {
 				t.Errorf("%d bytes: %v", n, err)
 			}

@@ -124,7 +124,7 @@ func (f *pruneFlags) delete(ctx context.Context, show *pruning) error {
 		return fmt.Errorf("%s, and then failed: %w", show.deleted(), err)
 	case len(res.Refused) > 0:
 		return advisedError{
-			err:  fmt.Errorf("storage refused to delete %s, the first is %s: %w", count(len(res.Refused), "object"), res.Refused[0].Key, res.Refused[0].Err),
+			err:  fmt.Errorf("storage refused to delete %s, first: %w", count(len(res.Refused), "object"), res.Refused[0].Err),
 			hint: "the credentials may not delete here, or the objects are locked for a time (Object Lock); they stay, with what they need, and nothing is lost",
 		}
 	}

@@ -31,10 +31,15 @@ sample. One that fails is logged and does not stop the others.
 
 A setting comes from its flag, else from the environment, else from the
 configuration file. The variables are TIDEMARK_SYNC_INTERVAL,
-TIDEMARK_SNAPSHOT_INTERVAL, TIDEMARK_CHECKPOINT_PAGES, TIDEMARK_STATE_DIR, TIDEMARK_SPOOL_LIMIT,
-TIDEMARK_KEEP_JOURNAL_MODE, TIDEMARK_ALLOW_NETWORK_FS, TIDEMARK_UNFENCED,
-TIDEMARK_LOG_LEVEL and TIDEMARK_LOG_FORMAT, and TIDEMARK_S3_ACCESS_KEY_ID and
+TIDEMARK_SNAPSHOT_INTERVAL, TIDEMARK_CHECKPOINT_PAGES, TIDEMARK_STATE_DIR,
+TIDEMARK_SPOOL_LIMIT, TIDEMARK_KEEP_JOURNAL_MODE, TIDEMARK_ALLOW_NETWORK_FS,
+TIDEMARK_UNFENCED, TIDEMARK_RETENTION_ENABLED, TIDEMARK_RETENTION_HISTORY,
+TIDEMARK_RETENTION_SNAPSHOTS_HOURLY, _DAILY and _WEEKLY, TIDEMARK_LOG_LEVEL and
+TIDEMARK_LOG_FORMAT, and TIDEMARK_S3_ACCESS_KEY_ID and
 TIDEMARK_S3_SECRET_ACCESS_KEY for S3; any other that begins so is an error.
+
+What is older than retention keeps is deleted from the replica, unless
+--retention-enabled=false; tidemark prune --help says what is kept.
 
 tidemark writes nothing into the database. One in rollback-journal mode is
 switched to WAL mode once, unless --keep-journal-mode forbids it. One on a
@@ -74,6 +79,8 @@ func newReplicate(p process) *cobra.Command {
 	flags.Bool(config.KeyKeepJournalMode, false, "refuse a database that is not in WAL mode rather than switch it")
 	flags.Bool(config.KeyAllowNetworkFS, false, "follow a database on a network file system, if only this machine ever opens it")
 	flags.Bool(config.KeyUnfenced, false, "go on although the storage ignores conditional writes")
+	flags.Bool(config.KeyRetentionEnabled, true, "delete from the replica what the next four do not keep")
+	config.RetentionFlags(flags)
 	flags.BoolVar(&f.takeover, "takeover", false, "continue a replica that is not known to be this database's")
 	flags.BoolVar(&f.json, "json", false, "print what was shipped, and errors, as JSON")
 	return cmd
@@ -214,6 +221,7 @@ func (j *job) options() replica.Options {
 		Path: j.db.Path, Name: j.place.String(),
 		StateDir: j.db.StateDir, SyncInterval: j.db.SyncInterval, SnapshotInterval: j.db.SnapshotInterval, CheckpointPages: j.db.CheckpointPages,
 		SpoolLimit: j.db.SpoolLimit, KeepJournalMode: j.db.KeepJournalMode,
+		Retain: j.db.Retention.Enabled, Retention: j.db.Retention.Policy,
 		Process: j.shared, Snapshot: j.snapshot, AllowNetworkFS: j.db.AllowNetworkFS, Unfenced: j.db.Unfenced,
 	}
 }

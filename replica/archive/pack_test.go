@@ -259,13 +259,17 @@ func damaged(b []byte) []byte {
 	return b
 }
 
-// elsewhere is a whole segment with the same commits of another history.
+// elsewhere is a whole segment with the same commits of another history, which is
+// the same until then.
 func (h *history) elsewhere(s archive.Segment) []byte {
 	h.t.Helper()
+	was := h.states[s.First-2].table(h.size)
 	var b bytes.Buffer
-	w := segment.NewWriter(&b, segment.Header{PageSize: h.size, Replica: h.arch.Meta().Replica, First: s.First, Time: h.times[s.First-1]})
-	for range s.Last - s.First + 1 {
-		if _, err := w.Commit(segment.Commit{Time: h.times[s.Last-1], Pages: 1}); err != nil {
+	w := segment.NewWriter(&b, segment.Header{
+		PageSize: h.size, Replica: h.arch.Meta().Replica, First: s.First, Before: was.Checksum(), PagesBefore: was.Len(), Time: h.times[s.First-1],
+	})
+	for id := s.First; id <= s.Last; id++ {
+		if _, err := w.Commit(segment.Commit{Time: h.times[id-1], Pages: uint32(len(h.states[id-1])), After: 1}); err != nil {
 			h.t.Fatal(err)
 		}
 	}
@@ -335,7 +339,7 @@ func TestJoinRefuses(t *testing.T) {
 			put(h.t, h.bucket, s.Key(), h.elsewhere(s))
 			s.Size = int64(len(h.object(s.Key())))
 			(*log)[1] = s
-		}, 1, archive.ErrBroken},
+		}, 2, archive.ErrBroken},
 		{"under another key", func(h *history, log *[]archive.Segment) {
 			put(h.t, h.bucket, (*log)[2].Key(), h.object((*log)[3].Key()))
 			(*log)[2].Size = (*log)[3].Size

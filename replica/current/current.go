@@ -18,8 +18,8 @@
 // That the commit is in the archive is then a question to the archive: whether it
 // holds the very segment that the state directory names.
 //
-// Only files are read, and none is locked: the WAL, and in the last case the
-// database.
+// Only files are read: the WAL, those in the state directory, and in the last case the
+// database, on which no lock is taken.
 package current
 
 import (
@@ -55,7 +55,7 @@ const (
 	// after which time it is told what is waited for.
 	poll = 20 * time.Millisecond
 	ask  = 500 * time.Millisecond
-	tell = time.Second
+	tell = 3 * time.Second
 )
 
 // Options say where to look.
@@ -163,7 +163,7 @@ func (f *finder) look(ctx context.Context, held bool) (missing string, err error
 			return "", err
 		}
 		if !covered {
-			return fmt.Sprintf("there are commits after TXID %v that have not been read", st.TXID), nil
+			return fmt.Sprintf("commits after TXID %v have not been shipped", st.TXID), nil
 		}
 		f.found = Commit{TXID: st.TXID, Time: st.Time}
 	}

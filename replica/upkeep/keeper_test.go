@@ -112,6 +112,30 @@ func TestClear(t *testing.T) {
 	w.restores(w.all(1)...)
 }
 
+// TestClearWaitsFromPacking counts the hour from when it was packed, not from when it
+// was put.
+func TestClearWaitsFromPacking(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for range 6 {
+		w.write(1)
+	}
+	w.work()
+	w.pass(2 * upkeep.Hold)
+	w.write(1)
+	w.work()
+	w.pass(upkeep.Hold - time.Second)
+	w.work()
+	if n := len(w.open().Listing().Covered); n != 5 {
+		t.Errorf("%d covered objects are left, want 5", n)
+	}
+	w.pass(time.Second)
+	w.work()
+	if n := len(w.open().Listing().Covered); n != 0 {
+		t.Errorf("%d covered objects are left", n)
+	}
+}
+
 // TestClearAfterRestart waits another hour: nothing tells when it was packed.
 func TestClearAfterRestart(t *testing.T) {
 	t.Parallel()
@@ -357,6 +381,28 @@ func TestMissing(t *testing.T) {
 	w.knows()
 	if n := len(w.keys("pack/")); n == 0 {
 		t.Errorf("nothing is packed:\n%s", &w.log)
+	}
+}
+
+// TestGapAfterPack does not try to join what a listing shows to be apart.
+func TestGapAfterPack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for range 7 {
+		w.write(1)
+	}
+	w.work()
+	w.remove(archive.SegmentKey(7))
+	w.start()
+	for range 20 {
+		w.write(1)
+		w.work()
+	}
+	if w.log.Len() > 0 {
+		t.Errorf("it says %s", &w.log)
+	}
+	if n := len(w.open().Listing().Segments); n > 12 {
+		t.Errorf("%d objects in the log", n)
 	}
 }
 

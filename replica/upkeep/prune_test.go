@@ -108,6 +108,37 @@ func TestPruneWaits(t *testing.T) {
 	w.restores(w.all(w.last() - 6)...)
 }
 
+// TestPruneWaitsForUploads has commits that are old when they are uploaded, and
+// packed at once: their keys must be taken for an hour from then.
+func TestPruneWaitsForUploads(t *testing.T) {
+	t.Parallel()
+	late := 30 * time.Hour
+	w := newWorld(t, func(w *world) {
+		w.opts.Now = func() time.Time { return w.now.Add(late) }
+		w.opts.Retain, w.opts.Policy = true, retain.Policy{History: time.Hour, Grace: time.Hour}
+	})
+	w.write(1)
+	w.pass(2 * time.Hour)
+	for range 4 {
+		w.write(1)
+	}
+	w.snapshot()
+	w.pass(2 * time.Hour)
+	late -= 2 * time.Hour // no time has passed for the Keeper
+	w.write(1)
+	w.write(1)
+	w.snapshot()
+	w.work()
+	if n := len(w.keys("pack/")); n != 1 {
+		t.Errorf("%d packs, want one that is there still", n)
+	}
+	w.pass(upkeep.Hold)
+	w.work()
+	if n := len(w.keys("pack/")); n != 0 {
+		t.Errorf("%d packs are left after the hour", n)
+	}
+}
+
 // TestPruneNewest keeps the newest segments whatever the policy is.
 func TestPruneNewest(t *testing.T) {
 	t.Parallel()

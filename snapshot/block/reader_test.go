@@ -195,3 +195,37 @@ func BenchmarkCut(b *testing.B) {
 		})
 	}
 }
+
+// TestNextStored copies blocks, and finds each flipped byte in them.
+func TestNextStored(t *testing.T) {
+	t.Parallel()
+	whole := object(noise(30), make([]byte, 300), noise(1))
+	copied := func(b []byte) (got []byte, err error) {
+		r := block.NewReader(bytes.NewReader(b), 7)
+		for range 3 {
+			h, header, stored, err := r.NextStored()
+			if err != nil {
+				return got, err
+			}
+			if int64(len(header)+len(stored)) != h.Size() {
+				t.Errorf("%d and %d bytes of a block of %d", len(header), len(stored), h.Size())
+			}
+			got = append(append(got, header...), stored...)
+			if r.Offset() != 7+int64(len(got)) {
+				t.Errorf("at offset %d after %d bytes", r.Offset(), len(got))
+			}
+		}
+		return got, nil
+	}
+	if got, err := copied(whole); err != nil || !bytes.Equal(got, whole) {
+		t.Errorf("copied %x, error %v, want %x", got, err, whole)
+	}
+	for i := range whole {
+		flipped := bytes.Clone(whole)
+		flipped[i] ^= 0x10
+		var place *block.Error
+		if _, err := copied(flipped); !errors.Is(err, block.ErrCorrupt) || !errors.As(err, &place) {
+			t.Errorf("byte %d flipped: error %v", i, err)
+		}
+	}
+}

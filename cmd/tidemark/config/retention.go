@@ -60,8 +60,8 @@ func retentionDefaults() map[string]string {
 // RetentionFlags adds the flags of the policy to a command's.
 func RetentionFlags(flags *pflag.FlagSet) {
 	d := retentionDefaults()
-	flags.String(KeyRetentionHistory, d[KeyRetentionHistory], "keep every commit for this `time`")
-	flags.String(KeyRetentionHourly, d[KeyRetentionHourly], "and a snapshot of each hour for this `time`")
+	flags.String(KeyRetentionHistory, d[KeyRetentionHistory], "keep every commit for this `time`, such as 7d")
+	flags.String(KeyRetentionHourly, d[KeyRetentionHourly], "and the first snapshot of each hour for this `time`")
 	flags.String(KeyRetentionDaily, d[KeyRetentionDaily], "of each day for this `time`")
 	flags.String(KeyRetentionWeekly, d[KeyRetentionWeekly], "of each week for this `time`")
 }

@@ -68,5 +68,8 @@ func Format(d time.Duration) string {
 			return strconv.FormatInt(int64(d/unit.size), 10) + unit.name
 		}
 	}
+	if d == 0 {
+		return "0"
+	}
 	return d.String()
 }
