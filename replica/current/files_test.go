@@ -3,6 +3,7 @@ package current_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -31,13 +32,15 @@ type scene struct {
 	arch   *archive.Archive
 	dir    *local.Dir
 	page   []byte
+	// at is the commit that is remembered.
+	at state.TXID
 }
 
 func (s *scene) ReadPages(_ wal.PageNo, buf []byte) error { copy(buf, s.page); return nil }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
-	s := &scene{t: t, path: filepath.Join(t.TempDir(), "app.db"), bucket: mem.New(), page: make([]byte, pageSize)}
+	s := &scene{t: t, path: filepath.Join(t.TempDir(), "app.db"), bucket: mem.New(), page: make([]byte, pageSize), at: 1}
 	copy(s.page, "SQLite format 3\x00\x02\x00")
 	s.write("", s.page)
 	var err error
@@ -52,9 +55,7 @@ func newScene(t *testing.T) *scene {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.dir.Close(); err != nil {
-			t.Error(err)
-		}
+		_ = s.dir.Close() // a test may have done so
 	})
 	shipped := local.Shipped{Replica: s.arch.Meta().Replica, Newest: local.Object{Last: 1, Sum: 2000}}
 	if err := s.dir.SaveShipped(shipped); err != nil {
@@ -98,7 +99,7 @@ func (s *scene) remembers(generation, frame uint32) {
 		p = wal.Position{Salts: wal.Salts{Salt1: generation, Salt2: 7 * generation}, Frame: frame}
 	}
 	err := s.dir.Save(local.State{
-		Replica: s.arch.Meta().Replica, TXID: 1, Pages: 1, Checksum: state.Checksum(0).Replace(0, state.SumPage(1, s.page)),
+		Replica: s.arch.Meta().Replica, TXID: s.at, Pages: 1, Checksum: state.Checksum(0).Replace(0, state.SumPage(1, s.page)),
 		Time: time.UnixMilli(2000), Position: p,
 	}, local.Process)
 	if err != nil {
@@ -117,8 +118,8 @@ func (s *scene) begin() finding {
 	f := finding{cancel, make(chan error, 1)}
 	go func() {
 		c, err := current.Find(ctx, current.Options{Path: s.path, Bucket: s.bucket, Logger: discard()})
-		if err == nil && (c.TXID != 1 || !c.Time.Equal(time.UnixMilli(2000))) {
-			err = errors.New("it finds another commit")
+		if err == nil && (c.TXID != s.at || !c.Time.Equal(time.UnixMilli(2000))) {
+			err = fmt.Errorf("it finds TXID %v of %v", c.TXID, c.Time)
 		}
 		f.done <- err
 	}()
