@@ -19,6 +19,7 @@ import (
 	"tidemark/replica"
 	"tidemark/replica/archive"
 	"tidemark/replica/disk/disktest"
+	"tidemark/replica/upkeep"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
 	"tidemark/storage/mem"
@@ -87,7 +88,7 @@ func newTrial(t *testing.T, plan disktest.Plan) *trial {
 	tr.counted = &counted{Bucket: tr.b, disk: d}
 	tr.opts.Bucket = tr.counted
 	tr.opts.CheckpointPages, tr.opts.StopPatience = 6, 100*time.Millisecond
-	tr.opts = tr.opts.On(d)
+	tr.opts = tr.opts.On(d).Packed(upkeep.Packing{Newest: 3, Most: 2, Share: 1})
 	return tr
 }
 

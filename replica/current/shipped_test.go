@@ -25,9 +25,10 @@ type sealed struct {
 	raw []byte
 }
 
-// seal makes a segment whose commits change nothing.
-func (s *scene) seal(first, last state.TXID) sealed {
+// seal makes a segment of the commits from 2 on, which change nothing.
+func (s *scene) seal(last state.TXID) sealed {
 	s.t.Helper()
+	const first = state.TXID(2)
 	table := state.NewTable(pageSize)
 	table.Set(1, state.SumPage(1, s.page))
 	var b bytes.Buffer
@@ -81,7 +82,7 @@ func TestOnItsWay(t *testing.T) {
 		s.remembers(5, 3)
 		f := s.begin()
 		f.waits(t, "it waits in the spool")
-		x, other := s.seal(2, 4), s.seal(2, 5)
+		x, other := s.seal(4), s.seal(5)
 		spool := local.SpoolPath(local.DefaultPath(s.path), x.First)
 		if err := os.WriteFile(spool, x.raw, 0o600); err != nil {
 			t.Fatal(err)
@@ -116,7 +117,7 @@ func TestEnding(t *testing.T) {
 		s.wal(5, 3)
 		s.at = 4
 		s.remembers(5, 3)
-		x := s.seal(2, 4)
+		x := s.seal(4)
 		s.ships(first(), x.Object)
 		f := s.begin()
 		f.waits(t, "it is on its way")
@@ -140,7 +141,7 @@ func TestGivenUp(t *testing.T) {
 		f.waits(t, "nothing is uploaded")
 		s.wal(6, 0)
 		f.waits(t, "the WAL restarts")
-		x := s.seal(2, 2)
+		x := s.seal(2)
 		s.put(x)
 		s.ships(x.Object, local.Object{})
 		s.at = 2

@@ -136,6 +136,29 @@ func TestClearWaitsFromPacking(t *testing.T) {
 	}
 }
 
+// TestClearEach deletes what was packed at one time, and not yet what was packed
+// later.
+func TestClearEach(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for range 7 {
+		w.write(1)
+	}
+	w.work()
+	first := w.open().Listing().Covered
+	w.pass(upkeep.Hold / 2)
+	for range 5 {
+		w.write(1)
+		w.work()
+	}
+	later := len(w.open().Listing().Covered) - len(first)
+	w.pass(upkeep.Hold / 2)
+	w.work()
+	if n := len(w.open().Listing().Covered); later == 0 || n != later {
+		t.Errorf("%d covered objects are left, want the %d later ones", n, later)
+	}
+}
+
 // TestClearAfterRestart waits another hour: nothing tells when it was packed.
 func TestClearAfterRestart(t *testing.T) {
 	t.Parallel()
