@@ -51,8 +51,9 @@ func TestLoad(t *testing.T) {
 // commit and checkpoint as fast as they can, with SQLite's own checkpoints and
 // explicit ones of every mode. Nothing that was committed is lost on
 // either side, each TXID is a state that was, and the database is whole. Now and
-// then tidemark must let a checkpoint pass without a pin and repairs what it may
-// have missed: then some commits share a TXID. That is told, and must stay rare.
+// then tidemark must let a checkpoint pass without a pin, and proves that it has
+// missed nothing. Only if the WAL restarts twice in that moment it can't: then some
+// commits share a TXID. That is told, and must stay rare.
 //
 //nolint:paralleltest // It takes the whole machine.
 func TestLoadCheckpoints(t *testing.T) {
@@ -97,7 +98,7 @@ func loadDuration(t *testing.T, d time.Duration) time.Duration {
 }
 
 // maxAsides is how many repairs a minute of checkpoints without a pause may take.
-const maxAsides = 3
+const maxAsides = 1
 
 func testLoad(t *testing.T, at place, d time.Duration, restores, repairs int, open func(*testing.T, string) application) {
 	t.Helper()

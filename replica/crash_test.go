@@ -88,7 +88,7 @@ func newTrial(t *testing.T, plan disktest.Plan) *trial {
 	tr.counted = &counted{Bucket: tr.b, disk: d}
 	tr.opts.Bucket = tr.counted
 	tr.opts.CheckpointPages, tr.opts.StopPatience = 6, 100*time.Millisecond
-	tr.opts = tr.opts.On(d).Packed(upkeep.Packing{Newest: 3, Most: 2, Share: 1})
+	tr.opts = tr.opts.On(d).Packed(upkeep.Packing{Newest: 2, Most: 1, Share: 1})
 	return tr
 }
 

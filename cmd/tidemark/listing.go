@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
 	"tidemark/replica/archive"
+	"tidemark/snapshot/block"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
 )
@@ -22,8 +24,18 @@ type listing struct {
 // listingTries is how many times a replica is listed that changes while it is read.
 const listingTries = 5
 
-// readListing reads what there is to write, but for the commits.
+// readListing reads what there is to write, but for the commits. What is packed or
+// pruned meanwhile can be gone when it is to be read: then it lists again.
 func readListing(ctx context.Context, b storage.Bucket) (l listing, err error) {
+	for range listingTries {
+		if l, err = tryListing(ctx, b); !errors.Is(err, storage.ErrNotExist) {
+			break
+		}
+	}
+	return l, err
+}
+
+func tryListing(ctx context.Context, b storage.Bucket) (l listing, err error) {
 	a, err := archive.Open(ctx, b)
 	if err != nil {
 		return l, err
@@ -33,6 +45,9 @@ func readListing(ctx context.Context, b storage.Bucket) (l listing, err error) {
 	}
 	l.ranges = l.history.Ranges()
 	l.head, err = a.Head(ctx)
+	if len(l.history.Damaged()) > 0 && isAny(err, block.ErrCorrupt, block.ErrVersion, archive.ErrBroken) {
+		l.head, err = archive.Head{Last: a.Newest()}, nil // at least
+	}
 	return l, err
 }
 
@@ -77,6 +92,8 @@ type loggedReplica struct {
 	// NewestTXID is the newest commit that the replica holds. It is not in Ranges
 	// if something before it is missing.
 	NewestTXID state.TXID `json:"newest_txid"`
+	// Damaged tells of objects that are, as far as they were looked at.
+	Damaged []string `json:"damaged,omitempty"`
 }
 
 // encodeHead encodes what does not depend on the number of commits.
@@ -90,6 +107,9 @@ func (l listing) encodeHead() ([]byte, error) {
 	head.Range.Single = false // it is all there is
 	for _, r := range l.ranges {
 		head.Ranges = append(head.Ranges, rangeJSON(r))
+	}
+	for _, err := range l.history.Damaged() {
+		head.Damaged = append(head.Damaged, err.Error())
 	}
 	b, err := json.Marshal(head)
 	if err != nil {
@@ -151,13 +171,16 @@ func (l listing) rangesText() error {
 	return l.unrestorable()
 }
 
-// unrestorable warns if the newest commit can't be restored.
+// unrestorable warns if the newest commit can't be restored, and of damage.
 func (l listing) unrestorable() error {
-	id, ok := l.newest()
-	if ok {
-		return nil
+	text := ""
+	if id, ok := l.newest(); !ok {
+		text = fmt.Sprintf("the newest commit, TXID %s, can't be restored: something before it is missing\n", id)
 	}
-	_, err := fmt.Fprintf(l.w, "the newest commit, TXID %s, can't be restored: something before it is missing\n", id)
+	for _, err := range l.history.Damaged() {
+		text += "damaged: " + err.Error() + "\n" //nolint:perfsprint // a few at most
+	}
+	_, err := io.WriteString(l.w, text)
 	return err
 }
 

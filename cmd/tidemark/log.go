@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"tidemark/cmd/tidemark/config"
 	"tidemark/cmd/tidemark/location"
 	"tidemark/replica/archive"
-	"tidemark/storage"
 )
 
 const logLong = `Log lists what can be restored of a replica: the ranges of commits, the single
@@ -23,7 +21,7 @@ pages and bytes are what the commit changed and what it takes in the replica. Th
 note "resync" marks a commit that stands for changes that tidemark could not follow
 one by one, "snapshot" a state with which a range begins (the first one is that with
 which the replica began), "single snapshot" one before and after which there is
-nothing to restore.
+nothing to restore. What a missing or damaged object makes unreachable is not listed.
 
 --ranges lists all ranges and single snapshots, oldest first, and no commits.`
 
@@ -95,10 +93,6 @@ func (f *logFlags) open(ctx context.Context, w io.Writer, place location.Locatio
 		return err
 	}
 	l, err := readListing(ctx, bucket)
-	// What is packed or pruned meanwhile can be gone when it is to be read.
-	for n := 1; errors.Is(err, storage.ErrNotExist) && n < listingTries; n++ {
-		l, err = readListing(ctx, bucket)
-	}
 	if err != nil {
 		return err
 	}

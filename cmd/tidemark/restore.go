@@ -36,7 +36,9 @@ until the next one is not known.
 The output appears under its name when it is whole and proven to be exactly
 what was committed (its state checksum is the one that was recorded), and not
 before. A file that is there is left alone and makes restore fail, unless
---force moves it aside or --if-not-exists takes it for the result.
+--force moves it aside or --if-not-exists takes it for the result. A snapshot in
+the replica that is damaged is done without, and named, where an older one and more
+of the log lead to the same commit.
 
 --integrity also has SQLite check the result: quick (PRAGMA quick_check, the
 default) finds damage that was committed with the data; full (PRAGMA
@@ -133,7 +135,7 @@ func openAndRestore(ctx context.Context, place location.Location, opts restore.O
 func (f *restoreFlags) options(flags *pflag.FlagSet, now time.Time) (restore.Options, error) {
 	opts := restore.Options{
 		Output: f.output, Force: f.force, IfNotExists: f.ifNotExists, DryRun: f.dryRun,
-		Integrity: restore.Integrity(f.integrity),
+		Integrity: restore.Integrity(f.integrity), WithoutDamaged: true,
 	}
 	switch {
 	case f.output == "":
@@ -185,6 +187,7 @@ type restored struct {
 	Integrity     string       `json:"integrity,omitempty"`
 	AfterLast     bool         `json:"after_last,omitempty"`
 	MovedAside    string       `json:"moved_aside,omitempty"`
+	Damaged       []string     `json:"damaged,omitempty"` // snapshots that were done without
 	DryRun        bool         `json:"dry_run,omitempty"`
 	Plan          *restorePlan `json:"plan,omitempty"`
 }
@@ -225,7 +228,7 @@ func (f *restoreFlags) report(res restore.Result) any {
 	}
 	out := restored{
 		Output: res.Output, TXID: res.TXID, Time: formatTime(res.Time),
-		AfterLast: res.AfterLast, MovedAside: res.MovedAside, DryRun: f.dryRun,
+		AfterLast: res.AfterLast, MovedAside: res.MovedAside, Damaged: res.Damaged, DryRun: f.dryRun,
 	}
 	if f.dryRun {
 		out.Plan = &restorePlan{
@@ -259,6 +262,9 @@ func (f *restoreFlags) print(w io.Writer, res restore.Result) error {
 			text += ", integrity " + res.Integrity
 		}
 		text += "\n"
+	}
+	if len(res.Damaged) > 0 {
+		text += "damaged, and done without: " + strings.Join(res.Damaged, ", ") + "\n"
 	}
 	if res.MovedAside != "" {
 		text += "the file that was there is now " + res.MovedAside + "\n"

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"tidemark/snapshot/state"
 )
 
@@ -185,6 +183,7 @@ func (a *Archive) Check(ctx context.Context, id state.TXID) error {
 type History struct {
 	archive *Archive
 	all     []stretch
+	damage  damage
 }
 
 // stretch is a snapshot that is whole, and the log that follows it without a
@@ -205,7 +204,7 @@ type stretch struct {
 }
 
 // stretches finds what can be restored. ends are the last commits of the
-// listing's Segments.
+// listing's Segments; of one that is of no use, the commit before its first.
 func (l *Listing) stretches(ends []state.TXID) (found []stretch) {
 	c := l.chains()
 	var last state.TXID
@@ -218,7 +217,7 @@ func (l *Listing) stretches(ends []state.TXID) (found []stretch) {
 			next++
 		}
 		st := stretch{base: s, last: s.TXID, from: next, to: next}
-		for st.to < len(ends) && l.Segments[st.to].First <= st.last+1 {
+		for st.to < len(ends) && l.Segments[st.to].First <= st.last+1 && ends[st.to] > st.last {
 			st.last = ends[st.to]
 			st.to++
 		}
@@ -230,93 +229,6 @@ func (l *Listing) stretches(ends []state.TXID) (found []stretch) {
 		found, last, next = append(found, st), st.last, st.to
 	}
 	return found
-}
-
-const (
-	// mostEnds is how many segments that are no packs are read to see where they
-	// end. Packing leaves fewer.
-	mostEnds = 256
-	// readers is how many small reads are made at once.
-	readers = 16
-)
-
-// ends gives the last commit of each of the listing's Segments. A pack's key
-// says it; others are read. If packing is far behind, all but the last are
-// taken to end where the next one begins.
-func (a *Archive) ends(ctx context.Context) ([]state.TXID, error) {
-	segs := a.listing.Segments
-	ends := make([]state.TXID, len(segs))
-	var unknown []int
-	for i, s := range segs {
-		ends[i] = s.Last
-		if !s.IsPack() {
-			unknown = append(unknown, i)
-		}
-	}
-	if n := len(unknown); n > mostEnds {
-		for _, i := range unknown[:n-1] {
-			if i+1 < len(segs) {
-				ends[i] = segs[i+1].First - 1
-			}
-		}
-		unknown = unknown[n-1:]
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(readers)
-	for _, i := range unknown {
-		g.Go(func() error {
-			_, x, err := a.Index(ctx, segs[i])
-			if err == nil {
-				ends[i] = x.Trailer.Last
-			}
-			return err
-		})
-	}
-	return ends, g.Wait()
-}
-
-// History reads what can be restored: a small read for each range and each single
-// snapshot, and one for each segment that is in no pack, to see where it ends. If
-// there are more than 256 of these, the log is taken to have no gaps there, since
-// to read them all takes too long. ErrNoReplica says that nothing can be restored
-// yet.
-func (a *Archive) History(ctx context.Context) (*History, error) {
-	if _, err := a.firstWhole(); err != nil {
-		return nil, err
-	}
-	ends, err := a.ends(ctx)
-	if err != nil {
-		return nil, err
-	}
-	h := &History{archive: a, all: a.listing.stretches(ends)}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(readers)
-	for i := range h.all {
-		g.Go(func() error { return a.complete(ctx, &h.all[i]) })
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	return h, nil
-}
-
-// complete reads when a stretch begins and ends.
-func (a *Archive) complete(ctx context.Context, s *stretch) error {
-	h, err := a.SnapshotHeader(ctx, s.base)
-	if err != nil {
-		return err
-	}
-	s.begin = snapshotCommit(h, s.base)
-	s.begin.Single = s.single
-	s.end = Point{s.begin.TXID, s.begin.Time}
-	if s.from == s.to {
-		return nil
-	}
-	_, x, err := a.Index(ctx, a.listing.Segments[s.to-1])
-	if err == nil {
-		s.end = Point{s.last, x.Trailer.Time}
-	}
-	return err
 }
 
 // Ranges are what can be restored: ranges of consecutive commits, each a snapshot

@@ -83,6 +83,19 @@ func (f *fixture) snapshots(ids ...state.TXID) {
 	}
 }
 
+// adding puts snapshots that each add to the one before them.
+func (f *fixture) adding(base state.TXID, ids ...state.TXID) {
+	f.t.Helper()
+	for _, id := range ids {
+		h := snapshot.Header{PageSize: pageSize, TXID: id, Base: base, Pages: 1, Time: at(id).UnixMilli()}
+		changes := &snapshot.Changes{Base: table(base), Runs: []snapshot.Run{{First: 1, Pages: 1}}}
+		if _, err := f.arch.PutSnapshot(f.t.Context(), h, source(id), snapshot.WriteOptions{Changes: changes, Workers: 1}); err != nil {
+			f.t.Fatal(err)
+		}
+		base = id
+	}
+}
+
 // segments puts segments, each from one commit to another.
 func (f *fixture) segments(ids ...state.TXID) {
 	f.t.Helper()

@@ -27,7 +27,12 @@ import (
 func aged(t *testing.T) *fixture {
 	t.Helper()
 	f := newFixture(t)
-	f.snapshots(1, 24, 36, 48, 60, 240, 260, 480, 540, 550, 720)
+	f.snapshots(1, 240, 540)
+	f.adding(1, 24, 36)
+	f.adding(24, 48, 60)
+	f.adding(240, 260)
+	f.adding(240, 480)
+	f.adding(540, 550, 720)
 	f.segments(2, 10, 11, 47, 48, 59, 60, 100, 101, 300, 301, 500)
 	f.packs(2, 47, 501, 719)
 	f.segments(720, 720)
@@ -59,15 +64,15 @@ func TestLook(t *testing.T) {
 		},
 		Marks: []retain.Mark{{Name: "m", TXID: 58}},
 	}
-	for _, id := range []state.TXID{1, 24, 36, 48, 60, 240, 260, 480, 540, 550} {
-		want.Snapshots = append(want.Snapshots, retain.Snapshot{TXID: id, Time: at(id)})
+	for _, x := range [][2]state.TXID{{1, 0}, {24, 1}, {36, 24}, {48, 24}, {60, 48}, {240, 0}, {260, 240}, {480, 240}, {540, 0}, {550, 540}} {
+		want.Snapshots = append(want.Snapshots, retain.Snapshot{TXID: x[0], Base: x[1], Time: at(x[0])})
 	}
-	want.Snapshots = append(want.Snapshots, retain.Snapshot{TXID: 700, Bad: true}, retain.Snapshot{TXID: 720, Time: at(720)})
+	want.Snapshots = append(want.Snapshots, retain.Snapshot{TXID: 700, Bad: true}, retain.Snapshot{TXID: 720, Base: 550, Time: at(720)})
 	if diff := cmp.Diff(want, v.State); diff != "" {
 		t.Error(diff)
 	}
 	items := []retain.Item{{Segment: retain.Segment{First: 2, Last: 47}}, {Segment: retain.Segment{First: 11, Last: 47}}, {Snapshot: want.Snapshots[1]}}
-	keys := []string{archive.SegmentKey(2), archive.PackKey(2, 47), archive.SegmentKey(11), archive.SnapshotKey(24, 0)}
+	keys := []string{archive.SegmentKey(2), archive.PackKey(2, 47), archive.SegmentKey(11), archive.SnapshotKey(24, 1)}
 	if diff := cmp.Diff(sorted(keys), sorted(keysOf(v, items))); diff != "" {
 		t.Error(diff)
 	}
@@ -102,8 +107,8 @@ func (b unreadable) Get(ctx context.Context, key string, off, n int64) (io.ReadC
 func foreign(t *testing.T) []byte {
 	t.Helper()
 	f := newFixture(t)
-	f.snapshots(36)
-	return f.get(archive.SnapshotKey(36, 0))
+	f.adding(24, 36)
+	return f.get(archive.SnapshotKey(36, 24))
 }
 
 // What is not known to be useless must not go: what can't be read now, what a newer
@@ -118,10 +123,10 @@ func TestLookFails(t *testing.T) {
 	}{
 		"the newest segment":        {archive.SegmentKey(720), []byte("torn"), block.ErrCorrupt},
 		"a mark":                    {"mark/m.json", []byte("torn"), block.ErrCorrupt},
-		"a newer snapshot":          {archive.SnapshotKey(36, 0), newer, block.ErrVersion},
-		"another replica's":         {archive.SnapshotKey(36, 0), foreign(t), archive.ErrBroken},
+		"a newer snapshot":          {archive.SnapshotKey(36, 24), newer, block.ErrVersion},
+		"another replica's":         {archive.SnapshotKey(36, 24), foreign(t), archive.ErrBroken},
 		"a mark, for now":           {"mark/m.json", nil, storage.ErrUnreachable},
-		"a snapshot, for now":       {archive.SnapshotKey(36, 0), nil, storage.ErrUnreachable},
+		"a snapshot, for now":       {archive.SnapshotKey(36, 24), nil, storage.ErrUnreachable},
 		"an older segment, for now": {archive.SegmentKey(101), nil, storage.ErrUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,8 +164,8 @@ func TestRun(t *testing.T) {
 		t.Error(diff)
 	}
 	want := []string{
-		archive.SegmentKey(301), archive.SegmentKey(101), archive.SnapshotKey(260, 0),
-		archive.SegmentKey(60), archive.SnapshotKey(60, 0), archive.SegmentKey(11), archive.SegmentKey(2), archive.PackKey(2, 47), archive.SnapshotKey(36, 0),
+		archive.SegmentKey(301), archive.SegmentKey(101), archive.SnapshotKey(260, 240),
+		archive.SegmentKey(60), archive.SnapshotKey(60, 48), archive.SegmentKey(11), archive.SegmentKey(2), archive.PackKey(2, 47), archive.SnapshotKey(36, 24),
 	}
 	if diff := cmp.Diff(sorted(want), sorted(b.deleted)); diff != "" {
 		t.Error(diff)
@@ -291,7 +296,7 @@ func TestRunRefused(t *testing.T) {
 	if diff := cmp.Diff([]string{archive.SegmentKey(60), archive.SegmentKey(11)}, refused); diff != "" {
 		t.Error(diff)
 	}
-	want := []string{archive.SegmentKey(301), archive.SegmentKey(101), archive.SnapshotKey(260, 0)}
+	want := []string{archive.SegmentKey(301), archive.SegmentKey(101), archive.SnapshotKey(260, 240)}
 	if diff := cmp.Diff(sorted(want), sorted(deletedKeys(res))); diff != "" {
 		t.Error(diff)
 	}

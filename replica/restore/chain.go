@@ -13,6 +13,7 @@ import (
 
 	"tidemark/replica/archive"
 	"tidemark/snapshot"
+	"tidemark/snapshot/block"
 	"tidemark/snapshot/state"
 	"tidemark/wal"
 )
@@ -49,6 +50,25 @@ type link struct {
 	done  chan struct{} // closed when r and whole are there
 }
 
+// snapshotError is an error that says that a snapshot is not what it should be. An
+// older one, and more of the log, may do instead.
+type snapshotError struct {
+	snapshot archive.Snapshot
+	err      error
+}
+
+func (e *snapshotError) Error() string { return e.err.Error() }
+
+func (e *snapshotError) Unwrap() error { return e.err }
+
+// blame tells errors that are the snapshot's fault from others.
+func blame(s archive.Snapshot, err error) error {
+	if errors.Is(err, block.ErrCorrupt) || errors.Is(err, archive.ErrBroken) {
+		return &snapshotError{s, err}
+	}
+	return err
+}
+
 // writeChain writes the pages of the plan's newest snapshot into the file: its
 // own, and of each older one what the newer ones do not have. So each page is
 // written once. The file, which must be empty, gets the database's length: what
@@ -79,11 +99,11 @@ func (j *job) openChain(ctx context.Context, chain []archive.Snapshot, links cha
 			return errors.Join(g.Wait(), context.Cause(ctx))
 		}
 		g.Go(func() error {
-			err := j.open(ctx, l)
-			if err == nil {
-				close(l.done)
+			if err := j.open(ctx, l); err != nil {
+				return blame(s, err)
 			}
-			return err
+			close(l.done)
+			return nil
 		})
 	}
 	return g.Wait()
@@ -106,11 +126,12 @@ func (j *job) takeChain(ctx context.Context, f *os.File, links <-chan *link, n i
 			}
 		}
 		if h.PageSize != at.PageSize {
-			return at, fmt.Errorf("%w: the pages of %s have %d bytes, those of TXID %v have %d", archive.ErrBroken, l.Key(), h.PageSize, at.TXID, at.PageSize)
+			return at, blame(l.Snapshot, fmt.Errorf("%w: the pages of %s have %d bytes, those of TXID %v have %d",
+				archive.ErrBroken, l.Key(), h.PageSize, at.TXID, at.PageSize))
 		}
 		done.narrow(h.Pages)
 		if err := j.writeLink(ctx, f, l, done); err != nil {
-			return at, fmt.Errorf("restore %s: %w", l.Key(), err)
+			return at, blame(l.Snapshot, fmt.Errorf("restore %s: %w", l.Key(), err))
 		}
 	}
 	return at, nil

@@ -104,7 +104,8 @@ func TestAnyChain(t *testing.T) {
 	})
 }
 
-// A chain that is not what its keys say is not restored.
+// A snapshot that is not what its key says is not used; an older one and the log
+// will do, if there is one.
 func TestWrongChain(t *testing.T) {
 	t.Parallel()
 	chain := func(size int) *history {
@@ -157,9 +158,11 @@ func TestWrongChain(t *testing.T) {
 			h := *h
 			h.t = t
 			b := h.with(tc.key, tc.content)
-			for _, id := range []state.TXID{8, 9} {
-				if !verdict(t, &h, b, id, tc.key) {
-					t.Errorf("TXID %v: it is taken", id)
+			for _, h.damaged = range []int{0, 1} {
+				for _, id := range []state.TXID{8, 9} {
+					if failed := verdict(t, &h, b, id, tc.key); failed != (tc.key == full || h.damaged == 0) {
+						t.Errorf("TXID %v: failed: %v", id, failed)
+					}
 				}
 			}
 		})

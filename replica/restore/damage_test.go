@@ -10,6 +10,7 @@ import (
 
 	"tidemark/replica/archive"
 	"tidemark/replica/restore"
+	"tidemark/snapshot"
 	"tidemark/snapshot/block"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
@@ -21,7 +22,7 @@ import (
 func verdict(t *testing.T, h *history, b storage.Bucket, id state.TXID, key string) (failed bool) {
 	t.Helper()
 	opts := options(t, b)
-	opts.Target.TXID = id
+	opts.Target.TXID, opts.WithoutDamaged = id, h.damaged > 0
 	res, err := restore.Run(t.Context(), opts)
 	if err == nil {
 		got, err := os.ReadFile(opts.Output)
@@ -177,13 +178,19 @@ func TestIncrementalAsFull(t *testing.T) {
 	h.check(7)
 	full := archive.SnapshotKey(7, 0)
 	h.put(full, h.object(archive.SnapshotKey(7, 1)))
-	if !verdict(t, h, h.bucket, 7, full) {
-		t.Error("it is taken for a full one")
+	for _, h.damaged = range []int{1, 0} {
+		if h.damaged > 0 {
+			h.check(7) // it is done without
+			h.drop(archive.SnapshotKey(1, 0))
+		}
+		if !verdict(t, h, h.bucket, 7, full) {
+			t.Error("it is taken for a full one")
+		}
 	}
 }
 
 // A snapshot of a state that the log does not have at its TXID is not mixed with
-// the log.
+// the log: an older one is, or nothing.
 func TestSnapshotBesideLog(t *testing.T) {
 	t.Parallel()
 	for _, id := range []state.TXID{4, 6} { // at a segment's end, and in a segment
@@ -192,9 +199,55 @@ func TestSnapshotBesideLog(t *testing.T) {
 		h.states[id-1] = append(append(pages(nil), committed[:2]...), append(pages{h.page()}, committed[3:]...)...)
 		h.snapshot(id)
 		h.states[id-1] = committed
-		if !verdict(t, h, h.bucket, 7, archive.SegmentKey(5)) {
-			t.Errorf("snapshot of %v: it is mixed with the log", id)
+		for _, h.damaged = range []int{1, 0} {
+			if h.damaged > 0 {
+				h.check(7)
+				h.drop(archive.SnapshotKey(1, 0))
+			}
+			if !verdict(t, h, h.bucket, 7, archive.SegmentKey(5)) {
+				t.Errorf("snapshot of %v: it is mixed with the log", id)
+			}
 		}
+	}
+}
+
+// A snapshot that lacks pages, or has others than were committed, in blocks that
+// are whole, is found by the state that the log leads to, and done without.
+func TestForgedSnapshot(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		forge func(pages)
+		from  state.TXID // from this target on
+	}{
+		"pages are left out": {func(pages) {}, 6},
+		"another page":       {func(p pages) { p[0] = bytes.Repeat([]byte{7}, 512) }, 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := small(t)
+			now := append(pages(nil), h.states[5]...)
+			tc.forge(now)
+			// All page sums are right, but that of page 1, which alone is stored.
+			changes := &snapshot.Changes{Base: h.states[5].table(512), Runs: []snapshot.Run{{First: 1, Pages: 1}}}
+			head := snapshot.Header{PageSize: 512, TXID: 6, Base: 1, Pages: 6, Time: at(5).UnixMilli()}
+			if _, err := h.arch.PutSnapshot(t.Context(), head, now, snapshot.WriteOptions{Changes: changes}); err != nil {
+				t.Fatal(err)
+			}
+			h.damaged = 1
+			for id := tc.from; id <= h.last(); id++ {
+				h.check(id)
+			}
+			for _, without := range []bool{false, true} {
+				opts := options(t, h.bucket)
+				opts.WithoutDamaged = without
+				_, err := restore.Run(t.Context(), opts)
+				if !errors.Is(err, restore.ErrChecksum) && !errors.Is(err, archive.ErrBroken) {
+					t.Errorf("got %v", err)
+				}
+				assertFiles(t, filepath.Dir(opts.Output))
+				h.drop(archive.SegmentKey(2)) // without which there is no other way
+			}
+		})
 	}
 }
 

@@ -65,6 +65,8 @@ type history struct {
 	implicit, noise bool
 	// wrong is a commit whose state checksum is recorded as another one.
 	wrong state.TXID
+	// damaged is how many snapshots a restore is to do without; 0: it must not.
+	damaged int
 }
 
 // begin makes a replica whose first snapshot is of TXID 1.
@@ -365,7 +367,7 @@ func options(t *testing.T, b storage.Bucket) restore.Options {
 func (h *history) check(id state.TXID) restore.Result {
 	h.t.Helper()
 	opts := options(h.t, h.bucket)
-	opts.Target.TXID = id
+	opts.Target.TXID, opts.WithoutDamaged = id, h.damaged > 0
 	res, err := restore.Run(h.t.Context(), opts)
 	if err != nil {
 		h.t.Fatalf("TXID %v: %v", id, err)
@@ -387,6 +389,9 @@ func (h *history) compare(id state.TXID, res restore.Result) {
 	if res.TXID != id || !res.Time.Equal(h.times[id-1]) || int(res.Pages) != len(h.states[id-1]) ||
 		res.Bytes != int64(len(got)) || res.Checksum != h.states[id-1].table(h.size).Checksum() {
 		h.t.Errorf("TXID %v: result %+v", id, res)
+	}
+	if len(res.Damaged) != h.damaged {
+		h.t.Errorf("TXID %v: done without %v", id, res.Damaged)
 	}
 	assertFiles(h.t, filepath.Dir(res.Output), filepath.Base(res.Output))
 }

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"tidemark/replica/archive"
+	"tidemark/snapshot/block"
 	"tidemark/snapshot/state"
+	"tidemark/storage"
 	"tidemark/wal/segment"
 )
 
@@ -26,6 +29,11 @@ type job struct {
 	// at is the state that the output holds; the zero value if it holds none as
 	// a whole.
 	at point
+	// begun is the snapshot that it was begun with.
+	begun archive.Snapshot
+	// bad are snapshots that turned out to be damaged, and why the first is.
+	bad []archive.Snapshot
+	why error
 
 	done, total atomic.Int64 // bytes downloaded, and to be
 }
@@ -39,8 +47,8 @@ func (j *job) downloaded(n int) {
 }
 
 // attempt lists the archive and, unless the run is dry, fills the output up to
-// the target. An error that wraps storage.ErrNotExist may be over if it is called
-// again; it then goes on from where it got to, if it can.
+// the target and proves it. Whether it may succeed if it is called again, again
+// tells; it then goes on from where it got to, if it can.
 func (j *job) attempt(ctx context.Context) error {
 	a, err := archive.Open(ctx, j.opts.Bucket)
 	if err != nil {
@@ -49,8 +57,10 @@ func (j *job) attempt(ctx context.Context) error {
 	if was := j.archive; was != nil && was.Meta().Replica != a.Meta().Replica {
 		return fmt.Errorf("%w: while it was read, another replica took its place", archive.ErrBroken)
 	}
-	j.archive = a
-	if l := a.Listing(); j.at.TXID != 0 {
+	l := a.Listing()
+	l.Snapshots = slices.DeleteFunc(slices.Clone(l.Snapshots), func(s archive.Snapshot) bool { return slices.Contains(j.bad, s) })
+	j.archive = a.As(l)
+	if j.at.TXID != 0 {
 		if log, ok := l.After(j.at.TXID, j.target); ok {
 			j.opts.Logger.Debug("going on", slog.Uint64("txid", uint64(j.at.TXID)))
 			if err := j.fill(ctx, archive.Plan{Target: j.target, Segments: log}); !errors.Is(err, errGap) {
@@ -66,6 +76,39 @@ func (j *job) attempt(ctx context.Context) error {
 		return j.dryRun(ctx, plan)
 	}
 	return j.unreachable(ctx, j.fill(ctx, plan))
+}
+
+// again tells whether another attempt may succeed where one has failed: because
+// what was to be read is gone, or because a snapshot can be done without.
+func (j *job) again(err error) bool {
+	var bad *snapshotError
+	switch {
+	case errors.Is(err, storage.ErrNotExist):
+		j.opts.Logger.Info("an object is gone that was to be read; listing the replica again", slog.Any("err", err))
+	case j.opts.WithoutDamaged && errors.As(err, &bad):
+		j.opts.Logger.Warn("a snapshot is damaged; trying to do without it", slog.String("snapshot", bad.snapshot.Key()), slog.Any("err", err))
+		j.bad = append(j.bad, bad.snapshot)
+		j.res.Damaged = append(j.res.Damaged, bad.snapshot.Key())
+		if j.why == nil {
+			j.why = err
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// verdict is the error of the last attempt, or what is to blame for it.
+func (j *job) verdict(err error) error {
+	without := isAny(err, archive.ErrOutOfRange, archive.ErrNoReplica, archive.ErrBroken, block.ErrCorrupt, ErrChecksum)
+	if j.why != nil && without {
+		return j.why // it can't be done without that snapshot
+	}
+	return err
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 }
 
 // plan turns the target into a plan.
@@ -141,38 +184,50 @@ func (j *job) check(ctx context.Context) error {
 	return j.marked(err)
 }
 
-// fill writes the pages that the output should have.
+// fill writes the pages that the output should have, and proves that it has them.
 func (j *job) fill(ctx context.Context, plan archive.Plan) (err error) {
 	if j.out.file == nil {
 		if err := j.out.create(); err != nil {
 			return err
 		}
 	}
+	f := j.out.file
 	j.total.Store(j.done.Load() + plan.Download())
 	if len(plan.Snapshots) > 0 {
 		j.at = point{}
-		if err := j.out.file.Truncate(0); err != nil {
+		if err := f.Truncate(0); err != nil {
 			return fmt.Errorf("empty the output: %w", err)
 		}
-		at, err := j.writeChain(ctx, j.out.file, plan.Snapshots)
+		at, err := j.writeChain(ctx, f, plan.Snapshots)
 		if err != nil {
 			return err
 		}
-		j.at = at
+		j.at, j.begun = at, plan.Snapshots[0]
 	}
 	if len(plan.Segments) > 0 {
-		at, whole, err := j.applyLog(ctx, j.out.file, plan.Segments, j.at)
+		at, whole, err := j.applyLog(ctx, f, plan.Segments, j.at)
 		if j.at = at; !whole {
 			j.at = point{}
 		}
 		if err != nil {
-			return err
+			return j.doubt(err)
 		}
 	}
 	if j.at.TXID != j.target {
 		return fmt.Errorf("%w holds TXID %v: the log ends at %v", errGap, j.target, j.at.TXID)
 	}
-	return nil
+	j.opts.Logger.Debug("proving the state", slog.Uint64("txid", uint64(j.at.TXID)))
+	return j.doubt(prove(ctx, f, j.at))
+}
+
+// doubt blames the snapshot that the output was begun with for pages that are not
+// what the log says.
+func (j *job) doubt(err error) error {
+	if !isAny(err, errBeside, ErrChecksum) {
+		return err
+	}
+	j.at = point{}
+	return &snapshotError{j.begun, err}
 }
 
 // dryRun fills in what a restore would give, as far as indexes tell.
@@ -202,14 +257,10 @@ func (j *job) dryRun(ctx context.Context, plan archive.Plan) error {
 	return nil
 }
 
-// finish proves the output and gives it its name.
+// finish gives the output its name.
 func (j *job) finish(ctx context.Context) (err error) {
-	f, at := j.out.file, j.at
-	j.opts.Logger.Debug("proving the state", slog.Uint64("txid", uint64(at.TXID)))
-	if err := prove(ctx, f, at); err != nil {
-		return err
-	}
-	if j.res.Integrity, err = checkIntegrity(ctx, f.Name(), j.opts.Integrity); err != nil {
+	at := j.at
+	if j.res.Integrity, err = checkIntegrity(ctx, j.out.file.Name(), j.opts.Integrity); err != nil {
 		return err
 	}
 	if j.res.MovedAside, err = j.out.publish(); err != nil {

@@ -27,6 +27,9 @@ var errEnough = errors.New("no more is needed")
 // errGap says that the log does not lead on: what continues it is missing.
 var errGap = fmt.Errorf("%w: no segment", archive.ErrBroken)
 
+// errBeside says that the log has another state at the TXID of the snapshot.
+var errBeside = fmt.Errorf("%w: the snapshot and the log do not agree", archive.ErrBroken)
+
 // applyLog applies a part of the log, up to the target, to the file, which holds
 // the state at, and proves that each segment continues what precedes it. at is
 // where it got to. whole tells that the file holds the state at even though there
@@ -93,7 +96,7 @@ func (j *job) applySegment(src *chunks, s archive.Segment, p *pages, at *point) 
 			err = p.apply(rec)
 		case c.TXID < at.TXID:
 		case c.TXID == at.TXID:
-			err = same(at, c)
+			err = j.same(at, c)
 		default:
 			err = p.commit(c.Pages)
 			at.TXID, at.Time, at.Pages, at.Checksum = c.TXID, c.Time, c.Pages, c.After
@@ -127,17 +130,27 @@ func (j *job) continues(h segment.Header, s archive.Segment, at *point) error {
 	case h.First <= at.TXID:
 		return nil // it begins before the snapshot; same proves it there
 	case h.Before != at.Checksum || h.PagesBefore != at.Pages:
+		broken := archive.ErrBroken
+		if at.TXID == j.begun.TXID {
+			broken = errBeside
+		}
 		return fmt.Errorf("%w: it follows state %v (%d pages), TXID %v has %v (%d pages)",
-			archive.ErrBroken, h.Before, h.PagesBefore, at.TXID, at.Checksum, at.Pages)
+			broken, h.Before, h.PagesBefore, at.TXID, at.Checksum, at.Pages)
 	}
 	return nil
 }
 
-func same(at *point, c segment.Commit) error {
-	if c.After != at.Checksum || c.Pages != at.Pages {
-		return fmt.Errorf("%w: the snapshot of TXID %v has state %v, the log %v", archive.ErrBroken, at.TXID, at.Checksum, c.After)
+// same checks that the log has the state that the output has, at a commit in the
+// midst of a segment.
+func (j *job) same(at *point, c segment.Commit) error {
+	if c.After == at.Checksum && c.Pages == at.Pages {
+		return nil
 	}
-	return nil
+	broken := archive.ErrBroken
+	if at.TXID == j.begun.TXID {
+		broken = errBeside
+	}
+	return fmt.Errorf("%w: TXID %v has state %v, in the log %v", broken, at.TXID, at.Checksum, c.After)
 }
 
 // pages applies frames to the file. Pages that change often are written once in

@@ -20,6 +20,9 @@
 // Before that, and if an object was cut off in the midst of a commit, it begins
 // anew, with another plan: the pages that are there are those of a snapshot of which
 // the rest can't be had.
+//
+// A snapshot that is damaged can be done without, if an older one and more of the
+// log lead to the target, too: see [Options].
 package restore
 
 import (
@@ -78,6 +81,10 @@ type Options struct {
 	Force, IfNotExists bool
 	// DryRun only plans.
 	DryRun bool
+	// WithoutDamaged does without snapshots that are damaged, or that do not
+	// agree with the log, if older ones and more of the log lead to the target,
+	// too. Without it they are an error.
+	WithoutDamaged bool
 	// Integrity is the check to run; empty is None.
 	Integrity Integrity
 	// Logger is told of the steps. It must not be nil.
@@ -107,6 +114,8 @@ type Result struct {
 	// AfterLast tells that the target lies after the newest commit, which was
 	// restored.
 	AfterLast bool
+	// Damaged are the keys of snapshots that were to be read and done without.
+	Damaged []string
 	// Plan is what was or would be read.
 	Plan Plan
 }
@@ -121,8 +130,8 @@ type Plan struct {
 	Download                            int64
 }
 
-// tries is how many times a restore is planned before it is given up, if the
-// objects of its plans vanish.
+// tries is how many times a restore is planned before it is given up, if
+// objects of its plans vanish, or snapshots are damaged.
 const tries = 10
 
 // Run restores. Errors wrap those of this package and of package archive, or
@@ -139,10 +148,10 @@ func Run(ctx context.Context, opts Options) (Result, error) {
 	}
 	j := &job{opts: opts, out: out, res: res}
 	err := j.attempt(ctx)
-	for n := 1; errors.Is(err, storage.ErrNotExist) && n < tries; n++ {
-		opts.Logger.Info("an object is gone that was to be read; listing the replica again", slog.Any("err", err))
+	for n := 1; n < tries && j.again(err); n++ {
 		err = j.attempt(ctx)
 	}
+	err = j.verdict(err)
 	if out.file != nil {
 		if err == nil {
 			err = j.finish(ctx)

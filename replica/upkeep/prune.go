@@ -70,8 +70,13 @@ func (k *Keeper) date(ctx context.Context) error {
 		h, err := k.arch.SnapshotHeader(ctx, s.Snapshot)
 		gone := errors.Is(err, storage.ErrNotExist)
 		switch {
-		case errors.Is(err, archive.ErrBroken), errors.Is(err, block.ErrCorrupt):
+		case errors.Is(err, block.ErrCorrupt):
 			s.bad = true
+		case errors.Is(err, archive.ErrBroken):
+			// It is not this replica's, or not what its key says: it is left alone,
+			// and nothing rests on it.
+			k.log.Warn("a snapshot that does not belong there is left alone", slog.Any("err", err))
+			gone = true
 		case err != nil && !gone:
 			return err
 		}
