@@ -198,7 +198,7 @@ func (e *engine) regain(ctx context.Context, err error) error {
 	}
 	switch {
 	case errors.Is(err, source.ErrAside):
-		e.log.Warn("commits may have passed by while a checkpoint of the application's ran, comparing all pages")
+		e.log.Warn("commits may have passed by while a checkpoint of the application's ran, comparing all pages", slog.Any("err", err))
 	case errors.Is(err, errGap):
 		e.log.Error("lost track of the WAL, comparing all pages", slog.Any("err", err))
 	default:

@@ -1,12 +1,15 @@
 package source
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Aside has something happen in a moment without a pin, after all was read.
 func (d *DB) Aside(ctx context.Context, drain Drainer, happen func()) error {
-	index, err := d.readTo(drain)
-	if err != nil {
-		return err
+	index, ok, err := d.readTo(drain)
+	if err != nil || !ok {
+		return errors.Join(err, errors.New("something was committed"))
 	}
 	d.unpin(ctx)
 	happen()

@@ -51,20 +51,15 @@ func readIndex(f io.ReaderAt) (h wal.Index, err error) {
 }
 
 // readTo has everything read and secured that is committed, and gives the
-// wal-index as of that moment. It is zero if there was no such moment: commits must
-// pause for it.
-func (d *DB) readTo(drain Drainer) (wal.Index, error) {
-	for range indexLooks {
-		before, _ := d.index() // what can't be told is found by comparing pages
-		if _, err := drain.Keep(wal.Salts{}); err != nil {
-			return wal.Index{}, err
-		}
-		after, _ := d.index() // as above
-		if before == after {
-			return after, nil
-		}
+// wal-index as of that moment, zero if it can't be read. ok is false if there was no
+// such moment, since something was committed meanwhile.
+func (d *DB) readTo(drain Drainer) (at wal.Index, ok bool, err error) {
+	before, _ := d.index() // what can't be told is found by comparing pages
+	if _, err := drain.Keep(wal.Salts{}); err != nil {
+		return wal.Index{}, false, err
 	}
-	return wal.Index{}, nil
+	after, _ := d.index() // as above
+	return after, after == before, nil
 }
 
 // readOn reads what was committed since a moment up to which all had been read,

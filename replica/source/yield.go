@@ -90,9 +90,13 @@ func (d *DB) letPass(ctx context.Context, drain Drainer) error {
 // stepAside gives the pin up until the checkpoint begins to copy the WAL. Then
 // all that was committed meanwhile must be there to be read, else it is ErrAside.
 func (d *DB) stepAside(ctx context.Context, drain Drainer, before moment) error {
-	index, err := d.readTo(drain)
+	index, ok, err := d.readTo(drain)
 	if err != nil {
 		return err
+	}
+	if !ok { // who commits does not wait
+		d.stuck = time.Time{}
+		return nil
 	}
 	file, err := d.Stamp()
 	if err != nil {
