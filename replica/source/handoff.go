@@ -58,7 +58,8 @@ type Drainer interface {
 
 // HandOff lets the WAL restart without a gap: it checkpoints, exchanges the
 // pin, and has everything that was written until then read and secured in
-// between, under the write lock.
+// between, under the write lock. After ErrBusy nothing was missed, and it is to be
+// tried again later.
 func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) {
 	var res HandOffResult
 	if err := d.untouched(ctx); err != nil {
@@ -113,8 +114,10 @@ func (d *DB) checkpointYielding(ctx context.Context, drain Drainer) (done int, e
 func (d *DB) lockReading(ctx context.Context, drain Drainer) (locked bool, err error) {
 	start := time.Now()
 	for wait := time.Duration(0); time.Since(start) < lockPatience; wait = min(wait+pause, lockTurn) {
-		turn := lockTurn
+		began := time.Now()
 		n, err := drain.Read()
+		// A reader that is far behind must not leave the attempts next to no time.
+		turn := min(max(lockTurn, time.Since(began)), lockPatience/4)
 		if err == nil && n == 0 && wait > 0 {
 			turn, wait = 0, lockTurn
 			_, err = d.Yield(ctx, drain)
