@@ -8,6 +8,7 @@ import (
 
 	"tidemark/replica/archive"
 	"tidemark/replica/local"
+	"tidemark/replica/retain"
 	"tidemark/snapshot/state"
 	"tidemark/storage"
 )
@@ -133,10 +134,10 @@ func (s *shelf) base(ctx context.Context, newest, now time.Time) (base archive.S
 	}
 	var same func(a, b time.Time) bool
 	switch {
-	case !sameWeek(newest, now):
-		same = sameWeek
-	case !sameDay(newest, now):
-		same = sameDay
+	case !retain.SameWeek(newest, now):
+		same = retain.SameWeek
+	case !retain.SameDay(newest, now):
+		same = retain.SameDay
 	default:
 		return chain[0], true, nil
 	}
@@ -182,14 +183,4 @@ func (s *shelf) table(ctx context.Context, snap archive.Snapshot) (*state.Table,
 		return nil, err
 	}
 	return r.Table()
-}
-
-func sameDay(a, b time.Time) bool {
-	return a.UTC().Format(time.DateOnly) == b.UTC().Format(time.DateOnly)
-}
-
-func sameWeek(a, b time.Time) bool {
-	y, w := a.UTC().ISOWeek()
-	z, v := b.UTC().ISOWeek()
-	return y == z && w == v
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tidemark/replica/archive"
+	"tidemark/replica/retain"
 	"tidemark/snapshot/state"
 )
 
@@ -38,11 +39,11 @@ func TestShelfBase(t *testing.T) {
 				t.Fatalf("snapshot %d at %v: %v, %v", n+1, now, ok, err)
 			}
 			snap.Base = base.TXID
-			day, week := !sameDay(now, s.times[state.TXID(n)]), !sameWeek(now, s.times[state.TXID(n)])
+			day, week := !retain.SameDay(now, s.times[state.TXID(n)]), !retain.SameWeek(now, s.times[state.TXID(n)])
 			switch {
-			case week && !firstOf(base, sameWeek):
+			case week && !firstOf(base, retain.SameWeek):
 				t.Errorf("the first of a week, at %v, rests on one at %v", now, s.times[base.TXID])
-			case day && !firstOf(base, sameDay):
+			case day && !firstOf(base, retain.SameDay):
 				t.Errorf("the first of a day, at %v, rests on one at %v", now, s.times[base.TXID])
 			case !day && base.TXID != state.TXID(n):
 				t.Errorf("that at %v rests on one at %v", now, s.times[base.TXID])

@@ -139,11 +139,8 @@ func sumOf(ctx context.Context, file io.ReaderAt, pages uint32) (sum state.Check
 		if m, err := file.ReadAt(b, size.Offset(no)); m < len(b) {
 			return 0, err
 		}
-		for ; len(b) > 0; b, no = b[size:], no+1 {
-			if no != size.LockPage() {
-				sum = sum.Replace(0, state.SumPage(no, b[:size]))
-			}
-		}
+		sum += state.SumPages(size, no, b)
+		no += wal.PageNo(n)
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}

@@ -37,7 +37,7 @@ func prove(ctx context.Context, f *os.File, want point) error {
 				if _, err := f.ReadAt(part, off); err != nil {
 					return fmt.Errorf("read the output back: %w", err)
 				}
-				sums[w] += sumPages(want.PageSize, off, part)
+				sums[w] += state.SumPages(want.PageSize, wal.PageNo(off/int64(want.PageSize))+1, part)
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
@@ -56,17 +56,4 @@ func prove(ctx context.Context, f *os.File, want point) error {
 		return fmt.Errorf("%w: TXID %v has state %v, recorded is %v", ErrChecksum, want.TXID, got, want.Checksum)
 	}
 	return nil
-}
-
-func sumPages(size wal.PageSize, off int64, b []byte) state.Checksum {
-	var sum state.Checksum
-	lock := size.LockPage()
-	no := wal.PageNo(off/int64(size)) + 1
-	for ; len(b) > 0; b = b[size:] {
-		if no != lock {
-			sum += state.Checksum(state.SumPage(no, b[:size]))
-		}
-		no++
-	}
-	return sum
 }

@@ -226,15 +226,23 @@ func periods() []period {
 		{"hour", func(p Policy) time.Duration { return p.Hourly }, func(t time.Time) [2]int {
 			return [2]int{int(t.Truncate(time.Hour).Unix())}
 		}},
-		{"day", func(p Policy) time.Duration { return p.Daily }, func(t time.Time) [2]int {
-			return [2]int{t.Year(), t.YearDay()}
-		}},
-		{"week", func(p Policy) time.Duration { return p.Weekly }, func(t time.Time) [2]int {
-			year, week := t.ISOWeek()
-			return [2]int{year, week}
-		}},
+		{"day", func(p Policy) time.Duration { return p.Daily }, dayOf},
+		{"week", func(p Policy) time.Duration { return p.Weekly }, weekOf},
 	}
 }
+
+func dayOf(t time.Time) [2]int { return [2]int{t.Year(), t.YearDay()} }
+
+func weekOf(t time.Time) [2]int {
+	year, week := t.ISOWeek()
+	return [2]int{year, week}
+}
+
+// SameDay tells whether two times are on one day as retention counts them, in UTC.
+func SameDay(a, b time.Time) bool { return dayOf(a.UTC()) == dayOf(b.UTC()) }
+
+// SameWeek does so for ISO weeks.
+func SameWeek(a, b time.Time) bool { return weekOf(a.UTC()) == weekOf(b.UTC()) }
 
 // keepThinned keeps the first snapshot of each hour, day and week that is not too
 // long ago.

@@ -52,6 +52,17 @@ func SumPage(no wal.PageNo, page []byte) Sum {
 	return Sum(d.Sum64())
 }
 
+// SumPages adds up the sums of consecutive pages from first on, as they lie in a
+// database file; the lock-byte page counts for nothing. It does not allocate.
+func SumPages(size wal.PageSize, first wal.PageNo, pages []byte) (sum Checksum) {
+	for no := first; len(pages) > 0; no, pages = no+1, pages[size:] {
+		if no != size.LockPage() {
+			sum = sum.Replace(0, SumPage(no, pages[:size]))
+		}
+	}
+	return sum
+}
+
 // Checksum is the checksum of a whole state: the sum of its pages' Sums modulo
 // 2^64. The zero value is that of a database without pages.
 type Checksum uint64
