@@ -34,12 +34,28 @@ func (e *engine) startNew(ctx context.Context) error {
 	if err := e.dropSpool(); err != nil {
 		return err
 	}
-	att, err := e.db.Attach(ctx, source.Known{}, nothingToResume)
+	if err := e.db.with(func() error { return e.freezeFirst(ctx) }); err != nil {
+		return err
+	}
+	ctx, begun := context.WithCancelCause(ctx)
+	defer begun(nil)
+	e.snaps.begun = func() { begun(errBegun) }
+	err := e.follow(ctx)
+	if err == nil && e.beginning {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// freezeFirst finds the page sums of the database as it is now, and begins to upload
+// that as the first snapshot.
+func (e *engine) freezeFirst(ctx context.Context) error {
+	att, err := e.db.attach(ctx, e.seat, source.Known{}, nothingToResume)
 	if err != nil {
 		return err
 	}
 	now := e.now()
-	if e.table, err = e.sumPages(ctx, att); err != nil {
+	if err := e.db.apart(func() error { e.table, err = e.sumPages(ctx, att); return err }); err != nil {
 		return err
 	}
 	e.head = segment.Commit{TXID: 1, Time: now, Pages: att.Pages, After: e.table.Checksum()}
@@ -62,14 +78,8 @@ func (e *engine) startNew(ctx context.Context) error {
 	if err := e.freeze(ctx, h, nil, att.Image, progress, func(context.Context) error { return nil }); err != nil {
 		return err
 	}
-	ctx, begun := context.WithCancelCause(ctx)
-	defer begun(nil)
-	e.snaps.begun = func() { begun(errBegun) }
-	err = e.follow(ctx)
-	if err == nil && e.beginning {
-		err = context.Cause(ctx)
-	}
-	return err
+	e.db.join(e.seat, e)
+	return nil
 }
 
 // errBegun says that the first snapshot is complete.
@@ -149,7 +159,8 @@ func (e *engine) watchTimes(ctx context.Context, att *source.Attachment, cancel 
 		tick := time.NewTicker(coalesce)
 		defer tick.Stop()
 		for {
-			n, err := t.count()
+			var n int
+			err := e.db.with(func() (err error) { n, err = t.count(); return err })
 			for at := e.now(); n > 0; n-- {
 				seen = append(seen, at)
 			}
@@ -239,8 +250,13 @@ func (e *engine) resync(ctx context.Context, att *source.Attachment, why string)
 	return e.seal()
 }
 
-// compare gives fn each page whose sum is not the one in the table.
+// compare gives fn each page whose sum is not the one in the table. Others of the
+// database go on meanwhile, but no pin ends.
 func (e *engine) compare(ctx context.Context, m *source.Image, fn func(wal.PageNo, []byte) error) error {
+	return e.db.apart(func() error { return e.comparePages(ctx, m, fn) })
+}
+
+func (e *engine) comparePages(ctx context.Context, m *source.Image, fn func(wal.PageNo, []byte) error) error {
 	size := m.PageSize()
 	buf := make([]byte, resyncChunk)
 	for first := uint32(1); first <= m.Pages(); {

@@ -53,8 +53,11 @@ type moments struct {
 	alert time.Time
 }
 
-// follow reads, hands off and seals until ctx ends.
+// follow reads, hands off and seals until ctx ends. It has the database's lock but
+// while it pauses.
 func (e *engine) follow(ctx context.Context) error {
+	e.db.mu.Lock()
+	defer e.db.mu.Unlock()
 	e.nextHand = time.Now()
 	e.handDelay = minHandDelay
 	e.last = moments{handed: time.Now(), checked: time.Now(), read: time.Now(), kept: time.Now(), alert: time.Now()}
@@ -98,6 +101,10 @@ func stopped(ctx context.Context, err error) bool {
 
 // turn does once all that is due, and tells how many commits there were.
 func (e *engine) turn(ctx context.Context) (n int, err error) {
+	if err := e.seat.lost; err != nil {
+		e.seat.lost = nil
+		return 0, err
+	}
 	if time.Since(e.last.checked) >= checkEvery {
 		if err := e.db.Check(ctx); err != nil {
 			return 0, err
@@ -148,7 +155,14 @@ func (e *engine) resting() bool {
 // again at once.
 func (e *engine) yield(ctx context.Context) error {
 	e.last.yielded = time.Now()
-	waited, err := e.db.Yield(ctx, e)
+	if !e.db.mayYield() {
+		return nil
+	}
+	var waited bool
+	err := e.db.pass(e.seat, func(drain source.Drainer) (err error) {
+		waited, err = e.db.Yield(ctx, drain)
+		return err
+	})
 	if errors.Is(err, source.ErrBusy) {
 		return nil
 	}
@@ -209,7 +223,7 @@ func (e *engine) regain(ctx context.Context, err error) error {
 
 // handOffDue decides whether to let the WAL restart.
 func (e *engine) handOffDue() bool {
-	if time.Now().Before(e.nextHand) {
+	if time.Now().Before(e.nextHand) || !e.db.mayPass(int(e.tail.position().Frame), e.opts.CheckpointPages) {
 		return false
 	}
 	if e.snaps.plan != nil && !e.inFile() {
@@ -223,29 +237,44 @@ func (e *engine) handOffDue() bool {
 // commit that was read.
 func (e *engine) inFile() bool { return e.handed && e.tail.position() == e.handedAt }
 
+// handOff lets the WAL restart, for all that follow the database.
 func (e *engine) handOff(ctx context.Context) error {
-	res, err := e.db.HandOff(ctx, e)
+	var res source.HandOffResult
+	err := e.db.pass(e.seat, func(drain source.Drainer) (err error) {
+		res, err = e.db.HandOff(ctx, drain)
+		return err
+	})
 	if errors.Is(err, source.ErrBusy) {
-		res.Why, err = "the wal-index could not be read", nil
+		res.Why, err = err.Error(), nil
 	}
 	if err != nil {
 		return err
 	}
-	e.handed, e.handedAt = res.Complete, e.tail.position()
-	if res.Complete {
-		e.handDelay = minHandDelay
-		e.status.blocks(nil)
-		if err := e.sampleFile(); err != nil {
-			return err
+	for _, s := range e.db.seats {
+		if s.engine != nil {
+			s.engine.handedOff(res)
 		}
-	} else {
-		e.nextHand = time.Now().Add(e.handDelay)
-		e.handDelay = min(2*e.handDelay, maxHandDelay)
-		e.warnOfReaders(res)
 	}
 	e.log.Debug("handed off the WAL", slog.Bool("complete", res.Complete),
 		slog.Uint64("frames", uint64(e.tail.sealed.Frame)), slog.Duration("locked", res.Locked), slog.String("why", res.Why))
+	if res.Complete {
+		return e.sampleFile()
+	}
+	e.warnOfReaders(res)
 	return nil
+}
+
+// handedOff takes note of a hand-off.
+func (e *engine) handedOff(res source.HandOffResult) {
+	e.handed, e.handedAt = res.Complete, e.tail.position()
+	e.last.handed = time.Now()
+	if res.Complete {
+		e.handDelay = minHandDelay
+		e.status.blocks(nil)
+		return
+	}
+	e.nextHand = time.Now().Add(e.handDelay)
+	e.handDelay = min(2*e.handDelay, maxHandDelay)
 }
 
 // warnOfReaders tells, once in a while, who keeps a WAL from being handed off that
@@ -285,7 +314,7 @@ func (e *engine) rest(ctx context.Context) (changed bool) {
 }
 
 // pause waits for a time, or until the WAL has changed or an upload has ended
-// that the open segment waits for.
+// that the open segment waits for. Others have the database meanwhile.
 func (e *engine) pause(ctx context.Context, d time.Duration, change <-chan struct{}) (changed bool) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -293,6 +322,9 @@ func (e *engine) pause(ctx context.Context, d time.Duration, change <-chan struc
 	if e.seg != nil {
 		idle = e.ship.idle
 	}
+	ended := e.snaps.ended()
+	e.db.mu.Unlock()
+	defer e.db.mu.Lock()
 	select {
 	case <-ctx.Done():
 	case <-t.C:
@@ -300,7 +332,7 @@ func (e *engine) pause(ctx context.Context, d time.Duration, change <-chan struc
 		e.watch.disarm()
 		return true
 	case <-idle:
-	case <-e.snaps.ended():
+	case <-ended:
 	}
 	return false
 }

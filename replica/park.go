@@ -30,7 +30,7 @@ func (e *engine) parkDue() bool {
 // park does nothing until there is something to do. If an error keeps connections
 // from being opened again, the next engine tries.
 func (e *engine) park(ctx context.Context) (changed bool, err error) {
-	if err := e.db.Park(); err != nil {
+	if err := e.db.park(e.seat); err != nil {
 		return false, err
 	}
 	if e.opts.parked != nil {
@@ -41,10 +41,10 @@ func (e *engine) park(ctx context.Context) (changed bool, err error) {
 		if time.Since(began) > parkLong {
 			look = parkLookLong
 		}
-		changed = e.pause(ctx, look, e.watch.changed) || !e.db.Resting()
+		changed = e.pause(ctx, look, e.watch.changed) || !e.db.undisturbed()
 		if e.takeRequest(); e.snapshotDue() {
 			break
 		}
 	}
-	return changed, e.db.Unpark(context.WithoutCancel(ctx))
+	return changed, e.db.unpark(context.WithoutCancel(ctx), e.seat)
 }

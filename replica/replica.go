@@ -83,6 +83,11 @@ type Options struct {
 	// StateDir is the directory for local state; empty is one beside the
 	// database, local.DefaultPath.
 	StateDir string
+	// Replica names this one of several replicas of the database, whose local state
+	// is in StateDir/replicas/Replica; empty: it is in StateDir itself. Replications
+	// of one database in one process must share their Process: they share its
+	// connections and its pin, and have all else for themselves.
+	Replica string
 	// SyncInterval is the time between uploads while there are commits; 0
 	// uploads each commit at once.
 	SyncInterval time.Duration
@@ -220,12 +225,15 @@ func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 		opts.Process = NewProcess()
 		defer func() { err = errors.Join(err, opts.Process.Close()) }()
 	}
+	// Those that are to follow the database wait for each other from here on.
+	db, place, leave := opts.Process.database(opts.Path)
+	defer leave()
 	end, err := opts.Process.begin(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	defer end()
-	r, err := open(ctx, opts, once)
+	r, err := open(ctx, opts, db, place, once)
 	if err != nil {
 		return Report{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -32,7 +33,8 @@ import (
 type replicator struct {
 	opts   Options
 	log    *slog.Logger
-	db     *source.DB
+	db     *database
+	seat   *seat
 	dir    *local.Dir
 	report tally
 	status *tracker
@@ -55,8 +57,8 @@ type replicator struct {
 }
 
 // open takes the state directory's lock and opens the database.
-func open(ctx context.Context, opts Options, once bool) (*replicator, error) {
-	db, err := source.Open(ctx, opts.Path, source.Options{
+func open(ctx context.Context, opts Options, db *database, place *seat, once bool) (*replicator, error) {
+	err := db.open(ctx, opts.Path, source.Options{
 		KeepJournalMode: opts.KeepJournalMode, AllowNetworkFS: opts.AllowNetworkFS, FS: opts.fs, Logger: opts.Logger,
 	})
 	if err != nil {
@@ -66,23 +68,26 @@ func open(ctx context.Context, opts Options, once bool) (*replicator, error) {
 	if path == "" {
 		path = local.DefaultPath(db.Path())
 	}
+	if opts.Replica != "" {
+		path = filepath.Join(path, "replicas", opts.Replica)
+	}
 	dir, err := local.Open(opts.fs, path)
 	if err != nil {
-		return nil, errors.Join(err, db.Close(ctx))
+		return nil, errors.Join(err, db.close(ctx, place))
 	}
 	clearSaves(dir.Path())
 	if opts.Unfenced {
 		opts.Bucket = storage.Unfenced(opts.Bucket)
 	}
 	return &replicator{
-		opts: opts, log: opts.Logger, db: db, dir: dir, once: once, status: newTracker(opts, db.Path(), dir),
+		opts: opts, log: opts.Logger, db: db, seat: place, dir: dir, once: once, status: newTracker(opts, db.Path(), dir),
 	}, nil
 }
 
 // close ends the pin and gives up the lock, after a run that ended with why.
 func (r *replicator) close(ctx context.Context, why error) error {
 	r.endShipper((*shipper).stop)
-	err := r.db.Close(ctx)
+	err := r.db.close(ctx, r.seat)
 	r.status.ends(errors.Join(why, err), ctx.Err() != nil)
 	if err := errors.Join(err, r.dir.Close()); err != nil {
 		return fmt.Errorf("stop following %s: %w", r.opts.Path, err)
@@ -144,35 +149,58 @@ func stoppedFailing(err error) error {
 	return fmt.Errorf("stopped while replication failed: %w", err)
 }
 
+// awaitTurn is for how long others of the database wait while nobody reads the WAL.
+const awaitTurn = time.Second
+
 // wait waits between two engines.
 func (r *replicator) wait(ctx context.Context, d time.Duration) error {
-	if err := r.db.Unpark(ctx); err != nil || !r.db.Held() {
-		return sleep(ctx, d) // what is wrong with the database shows when it is read
-	}
-	held, err := r.db.AwaitHeld(ctx, d)
-	if !held {
-		r.sealed = wal.Position{}
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		r.log.Warn("the WAL is not pinned for now", slog.Any("err", err))
+	for until := time.Now().Add(d); time.Now().Before(until); {
+		err := r.waitTurn(ctx, min(awaitTurn, time.Until(until)))
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			r.log.Warn("the WAL is not pinned for now", slog.Any("err", err))
+			break
+		}
 	}
 	return nil
 }
 
+// waitTurn is a part of that. While nobody else follows the database, it lets
+// checkpoints of the application's pass.
+func (r *replicator) waitTurn(ctx context.Context, d time.Duration) error {
+	r.db.mu.Lock()
+	if r.db.others(r.seat) || r.db.images > 0 || r.db.Unpark(ctx) != nil || !r.db.Held() {
+		r.db.mu.Unlock()
+		return sleep(ctx, d) // what is wrong with the database shows when it is read
+	}
+	defer r.db.mu.Unlock()
+	held, err := r.db.AwaitHeld(ctx, d)
+	if !held {
+		r.sealed = wal.Position{}
+	}
+	return err
+}
+
 // follow is the life of one engine.
 func (r *replicator) follow(ctx context.Context) error {
-	if err := r.db.Unpark(ctx); err != nil {
+	r.db.mu.Lock()
+	r.seat.awaited = true
+	err := r.db.Unpark(ctx)
+	r.db.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	e := &engine{replicator: r, watch: watcher{hub: &r.opts.Process.watch}}
-	err := e.run(ctx)
+	err = e.run(ctx)
+	r.db.mu.Lock()
+	r.db.unjoin(r.seat)
 	r.sealed = wal.Position{}
 	if e.table != nil && !e.adrift && r.db.Held() {
 		r.sealed = e.tail.sealed
 	}
+	r.db.mu.Unlock()
 	if cerr := e.close(); cerr != nil {
 		err = errors.Join(err, fmt.Errorf("stop following %s: %w", r.opts.Path, cerr))
 	}
@@ -183,7 +211,10 @@ func (r *replicator) follow(ctx context.Context) error {
 // application's locks: the local state shows that the database has been followed
 // before, and the WAL is pinned.
 func (r *replicator) mayWait(err error) bool {
-	if !isAny(err, storage.ErrUnreachable, source.ErrBusy) || !r.db.Held() {
+	r.db.mu.Lock()
+	held := r.db.Held()
+	r.db.mu.Unlock()
+	if !isAny(err, storage.ErrUnreachable, source.ErrBusy) || !held {
 		return false
 	}
 	_, lerr := r.dir.Load()
@@ -203,7 +234,7 @@ func (r *replicator) overflow(ctx context.Context) error {
 		return err
 	}
 	r.status.dropped()
-	r.db.Release(ctx)
+	r.release(ctx)
 	policy := r.opts.backoff()
 	for {
 		_, err := archive.Open(ctx, r.opts.Bucket)
@@ -216,10 +247,20 @@ func (r *replicator) overflow(ctx context.Context) error {
 	}
 }
 
+// release ends the pin, unless others need it. Nobody has to wait for this one.
+func (r *replicator) release(ctx context.Context) {
+	r.db.mu.Lock()
+	defer r.db.mu.Unlock()
+	r.seat.awaited = false
+	if !r.db.awaited() {
+		r.db.Release(ctx)
+	}
+}
+
 // idle waits, and keeps the WAL of a database short that is not pinned.
 func (r *replicator) idle(ctx context.Context, d time.Duration) error {
 	for until := time.Now().Add(d); time.Now().Before(until); {
-		if err := errors.Join(r.db.Check(ctx), r.db.Trim(ctx)); err != nil && permanent(err) {
+		if err := r.trim(ctx); err != nil && permanent(err) {
 			return err
 		}
 		r.status.flush()
@@ -228,6 +269,16 @@ func (r *replicator) idle(ctx context.Context, d time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// trim is for a database that is not pinned.
+func (r *replicator) trim(ctx context.Context) error {
+	r.db.mu.Lock()
+	defer r.db.mu.Unlock()
+	if r.db.Held() {
+		return r.db.InPlace() // others see to it
+	}
+	return errors.Join(r.db.Check(ctx), r.db.Trim(ctx))
 }
 
 // backoff gives the pauses between attempts.

@@ -39,13 +39,24 @@ func (e *engine) run(ctx context.Context) error {
 	case err == nil, errors.Is(err, ErrReplaced):
 		// Also what was read of a file that is no longer the database is
 		// shipped, for as long as a stop may take.
-		err = errors.Join(err, e.finish())
+		err = errors.Join(err, e.leave(e.finish))
 	case errors.Is(err, ErrOverwritten):
-		err = errors.Join(err, e.seal())
+		err = errors.Join(err, e.leave(e.seal))
 	default:
 		return err // what is sealed goes on being uploaded
 	}
 	return errors.Join(err, e.shipRest(ctx))
+}
+
+// leave ends following with a last step, after which nobody reads on this one's
+// behalf.
+func (e *engine) leave(last func() error) error {
+	return e.db.with(func() error {
+		err := last()
+		e.db.unjoin(e.seat)
+		e.seat.awaited = false
+		return err
+	})
 }
 
 // followWhileShipping follows until ctx ends, or the uploads do.
@@ -115,7 +126,7 @@ func (e *engine) verifyFile(ctx context.Context, err error) error {
 	known := source.Known{Position: at, Pinned: at == e.tail.sealed}
 	e.adrift = true
 	e.dropSnapshot(err)
-	att, aerr := e.db.Attach(ctx, known, e.resume)
+	att, aerr := e.db.attach(ctx, e.seat, known, e.resume)
 	if aerr != nil {
 		return errors.Join(err, aerr)
 	}
@@ -130,6 +141,7 @@ func (e *engine) verifyFile(ctx context.Context, err error) error {
 	if !same {
 		return e.overwritten(err.Error())
 	}
+	e.db.join(e.seat, e)
 	e.log.Debug("the database file was touched, and holds what it should", slog.String("file", e.db.Path()))
 	return nil
 }

@@ -124,16 +124,20 @@ func (e *engine) snapshotsTurn(ctx context.Context) error {
 // database. It gives up one that can't be begun for too long, as when a reader
 // keeps the WAL from being handed off.
 func (e *engine) snapshotOnce(ctx context.Context) error {
-	if s := e.snaps.shelf; e.snaps.begun != nil && s.all[len(s.all)-1].TXID == e.head.TXID {
-		return nil // the first one is what is asked for
-	}
-	if e.snaps.forced = e.opts.Snapshot != NoSnapshot; e.opts.Snapshot == FullSnapshot {
-		e.snaps.full = true
-	}
-	if !e.snapshotDue() {
-		return nil
-	}
-	if err := e.seal(); err != nil {
+	due := false
+	err := e.db.with(func() error {
+		if s := e.snaps.shelf; e.snaps.begun != nil && s.all[len(s.all)-1].TXID == e.head.TXID {
+			return nil // the first one is what is asked for
+		}
+		if e.snaps.forced = e.opts.Snapshot != NoSnapshot; e.opts.Snapshot == FullSnapshot {
+			e.snaps.full = true
+		}
+		if due = e.snapshotDue(); !due {
+			return nil
+		}
+		return e.seal()
+	})
+	if err != nil || !due {
 		return err
 	}
 	ctx, end := context.WithCancelCause(ctx)

@@ -41,20 +41,23 @@ type origin struct {
 // the one up to the other.
 func (e *engine) start(ctx context.Context) error {
 	e.endShipper((*shipper).stop)
-	if err := e.db.CheckMode(ctx); err != nil {
-		return err
-	}
 	// Where there is something to carry on from, nothing may get lost while
 	// storage is asked.
-	if _, err := e.dir.Load(); err == nil {
-		if err := e.db.Hold(ctx); err != nil {
-			return err
+	_, lerr := e.dir.Load()
+	err := e.db.with(func() error {
+		err := e.db.CheckMode(ctx)
+		if err == nil && lerr == nil {
+			err = e.db.Hold(ctx)
 		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	if err := e.openArchive(ctx); err != nil {
 		return err
 	}
-	if err := e.db.EnsureWAL(ctx); err != nil {
+	if err := e.db.with(func() error { return e.db.EnsureWAL(ctx) }); err != nil {
 		return err
 	}
 	if e.beginning {
@@ -64,11 +67,14 @@ func (e *engine) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := e.startFrom(ctx, from); err != nil {
-		return err
-	}
-	e.launch()
-	return nil
+	return e.db.with(func() error {
+		if err := e.startFrom(ctx, from); err != nil {
+			return err
+		}
+		e.db.join(e.seat, e)
+		e.launch()
+		return nil
+	})
 }
 
 // launch lets the uploads begin.
@@ -137,7 +143,7 @@ func (e *engine) startFrom(ctx context.Context, from origin) error {
 		base = from.table.Clone()
 	}
 	known := source.Known{Position: from.position, Pinned: from.proven && e.pinnedSince(from.position)}
-	att, err := e.db.Attach(ctx, known, func(h wal.Header, at wal.Position) error {
+	att, err := e.db.attach(ctx, e.seat, known, func(h wal.Header, at wal.Position) error {
 		e.tail = e.newTail(ctx)
 		e.tail.reader = wal.NewReader(e.db.WAL(), h, at)
 		if !untouched {
@@ -238,9 +244,9 @@ func (e *engine) collectTo(end wal.Position) error {
 }
 
 // pinnedSince tells whether the database has been pinned since the WAL ended at
-// a position.
+// a position, and nobody has handed off since what this engine has not read.
 func (e *engine) pinnedSince(at wal.Position) bool {
-	return e.sealed != (wal.Position{}) && at == e.sealed && e.db.Held()
+	return e.sealed != (wal.Position{}) && at == e.sealed && e.db.Held() && e.seat.passes == e.db.passes
 }
 
 func nothingToResume(wal.Header, wal.Position) error { return nil }
@@ -301,11 +307,15 @@ func (e *engine) reattach(ctx context.Context, why string) error {
 	e.adrift = true
 	e.dropSnapshot(errStale)
 	e.status.lost()
-	att, err := e.db.Attach(ctx, source.Known{}, nothingToResume)
+	att, err := e.db.attach(ctx, e.seat, source.Known{}, nothingToResume)
 	if err != nil {
 		return err
 	}
-	return e.resync(ctx, att, why)
+	if err := e.resync(ctx, att, why); err != nil {
+		return err
+	}
+	e.db.join(e.seat, e)
+	return nil
 }
 
 // place puts the tail at what Attach found.

@@ -19,6 +19,10 @@ type Process struct {
 	starts *semaphore.Weighted
 	// turns bounds how many archives are packed and pruned at a time.
 	turns *semaphore.Weighted
+
+	mu sync.Mutex
+	// databases are those that are followed, by path.
+	databases map[string]*database
 }
 
 // maxStarts is how many replications of a process begin at once, startTurn for how
@@ -32,7 +36,10 @@ const (
 // NewProcess gives one. It must be closed when all replications that use it have
 // ended.
 func NewProcess() *Process {
-	return &Process{watch: hub{files: map[string][]chan struct{}{}}, starts: semaphore.NewWeighted(maxStarts), turns: semaphore.NewWeighted(maxTurns)}
+	return &Process{
+		watch: hub{files: map[string][]chan struct{}{}}, databases: map[string]*database{},
+		starts: semaphore.NewWeighted(maxStarts), turns: semaphore.NewWeighted(maxTurns),
+	}
 }
 
 // begin waits for a turn to start, and gives what ends the turn. It ends by itself

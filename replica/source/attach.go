@@ -42,6 +42,9 @@ type Known struct {
 	// Pinned tells that the database has been pinned since the reader stood at
 	// the WAL's end there: if the WAL has restarted, it has from there.
 	Pinned bool
+	// Others, if not nil, read the same WAL, and miss nothing by this either: they
+	// read and secure what it holds before a pin ends.
+	Others Drainer
 }
 
 // Attach pins the database at the end of its WAL. If the WAL continues what is
@@ -49,7 +52,7 @@ type Known struct {
 // them, from a position on: if the pin finds the WAL backfilled, the next writer
 // overwrites them. After an error the WAL can have restarted before it was read.
 func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, from wal.Position) error) (*Attachment, error) {
-	if err := d.pin(ctx); err != nil {
+	if err := d.pinFor(ctx, known.Others); err != nil {
 		return nil, d.explain(err)
 	}
 	// A connection that was opened before the database was switched to WAL
@@ -75,6 +78,11 @@ func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, 
 		if err := s.run(ctx, d); err != nil {
 			return nil, err
 		}
+		if known.Others != nil {
+			if _, err := known.Others.Read(); err != nil {
+				return nil, err
+			}
+		}
 		stuck, err := d.lockOrStuck(ctx)
 		if err != nil {
 			return nil, d.explain(err)
@@ -88,16 +96,26 @@ func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, 
 			known.Pinned = known.Pinned && held
 			continue
 		}
-		a, err := d.attachLocked(ctx, &s, resume)
+		a, err := d.attachLocked(ctx, &s, resume, known.Others)
 		if a != nil || err != nil {
 			return a, err
 		}
 	}
 }
 
+// pinFor pins the database, and lets others that read it secure what only the pin
+// before that keeps.
+func (d *DB) pinFor(ctx context.Context, others Drainer) error {
+	if others == nil || d.pinned < 0 {
+		return d.pin(ctx)
+	}
+	return d.exchange(ctx, others)
+}
+
 // attachLocked is the part under the write lock, which it gives back. It gives
-// nil if the WAL restarted since it was scanned, or much was written.
-func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header, wal.Position) error) (a *Attachment, err error) {
+// nil if the WAL restarted since it was scanned, or much was written, or others
+// have yet to read too much.
+func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header, wal.Position) error, others Drainer) (a *Attachment, err error) {
 	defer func() { err = errors.Join(err, d.unlock(ctx)) }()
 	if h, err := wal.ReadHeader(d.wal); s.restarted(h, err) {
 		return nil, nil //nolint:nilnil // documented
@@ -111,6 +129,15 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header, 
 	}
 	if err := errors.Join(s.run(ctx, d), s.whole()); err != nil {
 		return nil, err
+	}
+	if others != nil {
+		_, err := others.Secure()
+		if errors.Is(err, ErrBusy) || errors.Is(err, ErrBehind) {
+			return nil, nil //nolint:nilnil // documented
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	image, backfilled, err := d.freeze(ctx, s)
 	if err != nil {

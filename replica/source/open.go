@@ -88,6 +88,8 @@ type DB struct {
 	stuckAt moment
 	ckpt    *sql.Conn
 	writer  *sql.Conn
+	// gaps is what Gaps tells.
+	gaps int
 
 	pageSize wal.PageSize
 }

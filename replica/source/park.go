@@ -10,7 +10,7 @@ import (
 
 // Park closes all connections but the pin's, so that a database in which nothing
 // happens costs as little as can be. Until Unpark nothing may be called but Parked,
-// Resting and Close. Without a pin it does nothing.
+// Resting, InPlace and Close. Without a pin it does nothing.
 func (d *DB) Park() error {
 	if d.pinned < 0 {
 		return nil
@@ -38,12 +38,12 @@ func (d *DB) Unpark(ctx context.Context) error {
 	if !d.Parked() {
 		return nil
 	}
-	if err := d.inPlace(); err != nil {
+	if err := d.InPlace(); err != nil {
 		return err
 	}
 	err := d.connect(ctx)
 	if err == nil {
-		err = d.inPlace()
+		err = d.InPlace()
 	}
 	if err != nil {
 		return errors.Join(d.explain(err), d.Park())
@@ -56,7 +56,7 @@ func (d *DB) Unpark(ctx context.Context) error {
 // All else is to be found out with connections.
 func (d *DB) Resting() bool {
 	now, err := d.restful()
-	return err == nil && now == d.rest && d.inPlace() == nil
+	return err == nil && now == d.rest && d.InPlace() == nil
 }
 
 // rest is what a database and its WAL look like while nothing happens to them.

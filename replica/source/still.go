@@ -54,6 +54,11 @@ func (d *DB) Held() bool { return d.pinned >= 0 }
 // that it does not grow: Trim helps with that.
 func (d *DB) Release(ctx context.Context) { d.unpin(ctx) }
 
+// Gaps counts how often there was no pin for a moment in which the WAL may have
+// restarted unseen, other than with ErrAside. Who asked knows of it; this is for
+// others that read the same WAL.
+func (d *DB) Gaps() int { return d.gaps }
+
 // Trim checkpoints a database that is not pinned: the next writer restarts the
 // WAL. The end of it, which beside a busy writer would never come, takes the write
 // lock, if that is free.
@@ -73,14 +78,15 @@ func (d *DB) Trim(ctx context.Context) error {
 // find. As ErrTouched it reports that the file has changed and no checkpoint
 // has. A file's time can change for less than that: Attach and compare.
 func (d *DB) Check(ctx context.Context) error {
-	if err := d.inPlace(); err != nil {
+	if err := d.InPlace(); err != nil {
 		return err
 	}
 	return d.untouched(ctx)
 }
 
-// inPlace is the part of it that is about another file.
-func (d *DB) inPlace() error {
+// InPlace is the part of Check that is about another file. It may be called at any
+// time.
+func (d *DB) InPlace() error {
 	ours, err := d.file.Stat()
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", d.path, err)

@@ -186,6 +186,7 @@ func (d *DB) checkpointing(ctx context.Context) (bool, error) {
 // again: then the pin was as good as held.
 func (d *DB) passAndHold(ctx context.Context) (held bool, err error) {
 	before, berr := d.index()
+	d.gaps++
 	d.unpin(ctx)
 	for until := time.Now().Add(maxAside); time.Now().Before(until); {
 		if err := sleep(ctx, yieldPause); err != nil {
@@ -199,7 +200,11 @@ func (d *DB) passAndHold(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	after, aerr := d.index()
-	return berr == nil && aerr == nil && after == before, nil
+	held = berr == nil && aerr == nil && after == before
+	if held {
+		d.gaps--
+	}
+	return held, nil
 }
 
 // AwaitHeld waits, while the database is pinned and nobody reads the WAL, and lets
