@@ -101,16 +101,8 @@ func stopped(ctx context.Context, err error) bool {
 
 // turn does once all that is due, and tells how many commits there were.
 func (e *engine) turn(ctx context.Context) (n int, err error) {
-	if err := e.seat.lost; err != nil {
-		e.seat.lost = nil
+	if err := e.checkTurn(ctx); err != nil {
 		return 0, err
-	}
-	if time.Since(e.last.checked) >= checkEvery {
-		if err := e.db.Check(ctx); err != nil {
-			return 0, err
-		}
-		e.last.checked = time.Now()
-		e.takeRequest()
 	}
 	if e.beginning && e.waiting() > e.opts.SpoolLimit {
 		// Nothing can be shipped yet. What else is committed waits in the WAL.
@@ -142,6 +134,24 @@ func (e *engine) turn(ctx context.Context) (n int, err error) {
 	}
 	e.tell()
 	return n, e.watchSpool()
+}
+
+// checkTurn tells, once in a while, whether the database is still the one that is
+// followed, and at once whether others have gone on without this one.
+func (e *engine) checkTurn(ctx context.Context) error {
+	if err := e.seat.lost; err != nil {
+		e.seat.lost = nil
+		return err
+	}
+	if time.Since(e.last.checked) < checkEvery {
+		return nil
+	}
+	if err := e.db.Check(ctx); err != nil {
+		return err
+	}
+	e.last.checked = time.Now()
+	e.takeRequest()
+	return nil
 }
 
 // resting tells that the WAL is handed off completely and has not moved since:

@@ -4,39 +4,28 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"tidemark/replica"
+	"tidemark/snapshot/state"
 )
 
 // A database that is parked wakes up with the next commit, whatever the
 // application did before, and nothing is missed.
 func TestParked(t *testing.T) {
 	t.Parallel()
-	parked := make(chan struct{}, 1)
-	wait := func() {
-		t.Helper()
-		select {
-		case <-parked:
-		case <-time.After(30 * time.Second):
-			t.Fatal("the database is not parked")
-		}
-	}
+	var parked atomic.Int64
 	s := newScene(t, func(s *scene) {
 		s.opts.CheckpointPages = 6
-		s.opts = s.opts.Parking(func() {
-			select {
-			case parked <- struct{}{}:
-			default:
-			}
-		})
+		s.opts = s.opts.Parking(func() { parked.Add(1) })
 	})
 	s.safe = 1
 	e := launch(t, s.opts)
 	attached := s.a.content()
-	wait()
+	waitFor(t, func() bool { return parked.Load() > 0 })
 	for i := range 12 {
+		was := parked.Load()
 		switch i % 4 {
 		case 0:
 			s.update(1)
@@ -51,10 +40,8 @@ func TestParked(t *testing.T) {
 			s.spill("ROLLBACK")
 			s.spill("COMMIT")
 		}
-		for len(parked) > 0 {
-			<-parked // from before
-		}
-		wait()
+		shipped(t, s.b, state.TXID(len(s.states)))
+		waitFor(t, func() bool { return parked.Load() > was })
 	}
 	e.stop()
 	s.check(exact, attached, 1)

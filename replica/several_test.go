@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -127,7 +128,7 @@ func TestSeveral(t *testing.T) {
 	}
 	for i, e := range start() {
 		e.stop()
-		t.Run(fmt.Sprint(i), func(t *testing.T) { s := *s; s.T = t; s.check(buckets[i], 0) })
+		t.Run(strconv.Itoa(i), func(t *testing.T) { s := *s; s.T = t; s.check(buckets[i], 0) })
 	}
 }
 
@@ -140,7 +141,6 @@ func TestSeveralAdded(t *testing.T) {
 	e := launch(t, s.options("", first))
 	s.commit(20)
 	written := make(chan struct{})
-	began := 0
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
@@ -167,7 +167,7 @@ func TestSeveralAdded(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.check(first, 0)
-	began = slices.Index(s.states, restored(t, second, 1))
+	began := slices.Index(s.states, restored(t, second, 1))
 	if began < 0 {
 		t.Fatal("TXID 1 of the second replica was never a state of the database")
 	}
