@@ -245,7 +245,7 @@ func (e *engine) resync(ctx context.Context, att *source.Attachment, why string)
 		return err
 	}
 	e.log.Warn("continuity could not be proven; what differs is one commit of the history",
-		slog.Uint64("txid", uint64(e.head.TXID)), slog.Int("pages", differ), slog.Uint64("of", uint64(att.Pages)))
+		slog.Uint64("txid", uint64(e.head.TXID)), slog.Int("pages", differ), slog.Uint64("of", uint64(att.Pages)), slog.String("why", why))
 	e.status.repaired(Repair{StatusCommit: StatusCommit{TXID: e.head.TXID, Time: e.head.Time}, Pages: differ, Why: why})
 	return e.seal()
 }

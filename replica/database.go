@@ -38,6 +38,10 @@ type database struct {
 	// passes counts what may have let the WAL restart, gaps is how often the source
 	// said that it may have done so unseen.
 	passes, gaps int
+	// expected is how many replications there are to be, came how many there have
+	// been, since the first.
+	expected, came int
+	since          time.Time
 	// left is when somebody stopped following last.
 	left time.Time
 }
@@ -72,10 +76,13 @@ const (
 	// wait that need the pin: what is in the database file may be what shows it that
 	// nothing was missed.
 	awaitYield = 3 * time.Second
+	// awaitCome is for how long those are waited for that have not begun.
+	awaitCome = 5 * time.Second
 )
 
-// database gives the one at a path, with a seat for one more. leave gives it back.
-func (p *Process) database(path string) (d *database, s *seat, leave func()) {
+// database gives the one at a path, with a seat for one of so many. leave gives it
+// back.
+func (p *Process) database(path string, of int) (d *database, s *seat, leave func()) {
 	key := path
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		key = target
@@ -85,7 +92,7 @@ func (p *Process) database(path string) (d *database, s *seat, leave func()) {
 	}
 	p.mu.Lock()
 	if d = p.databases[key]; d == nil {
-		d = &database{}
+		d = &database{since: time.Now()}
 		d.still = sync.NewCond(&d.mu)
 		p.databases[key] = d
 	}
@@ -93,7 +100,7 @@ func (p *Process) database(path string) (d *database, s *seat, leave func()) {
 	p.mu.Unlock()
 	s = &seat{awaited: true, since: time.Now()}
 	d.mu.Lock()
-	d.seats = append(d.seats, s)
+	d.seats, d.came, d.expected = append(d.seats, s), d.came+1, max(d.expected, of)
 	d.mu.Unlock()
 	return d, s, func() {
 		d.mu.Lock()
@@ -213,12 +220,15 @@ func (d *database) mayPass(frames, most int) bool {
 	if time.Since(d.left) < leaveQuiet {
 		return false
 	}
-	return !slices.ContainsFunc(d.seats, func(s *seat) bool { return s.awaited && s.engine == nil })
+	return d.complete() && !slices.ContainsFunc(d.seats, func(s *seat) bool { return s.awaited && s.engine == nil })
 }
+
+// complete tells whether all have come that are to, or won't.
+func (d *database) complete() bool { return d.came >= d.expected || time.Since(d.since) > awaitCome }
 
 // mayYield tells whether the application's checkpoints may pass.
 func (d *database) mayYield() bool {
-	return d.images == 0 && !slices.ContainsFunc(d.seats, func(s *seat) bool {
+	return d.images == 0 && d.complete() && !slices.ContainsFunc(d.seats, func(s *seat) bool {
 		return s.awaited && s.engine == nil && time.Since(s.since) < awaitYield
 	})
 }
@@ -347,7 +357,7 @@ func (d *database) attach(ctx context.Context, s *seat, known source.Known, resu
 // database by anyone.
 func (d *database) park(s *seat) error {
 	s.parked = true
-	if d.images > 0 || slices.ContainsFunc(d.seats, func(o *seat) bool { return o.awaited && (o.engine == nil || !o.parked) }) || d.Parked() {
+	if d.images > 0 || !d.complete() || slices.ContainsFunc(d.seats, func(o *seat) bool { return o.awaited && (o.engine == nil || !o.parked) }) || d.Parked() {
 		return nil
 	}
 	return d.Park()

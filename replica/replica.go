@@ -88,6 +88,10 @@ type Options struct {
 	// of one database in one process must share their Process: they share its
 	// connections and its pin, and have all else for themselves.
 	Replica string
+	// Replicas is how many there are, if there are several. Each waits a little for
+	// all to begin before it changes anything by which another could see that it has
+	// missed nothing.
+	Replicas int
 	// SyncInterval is the time between uploads while there are commits; 0
 	// uploads each commit at once.
 	SyncInterval time.Duration
@@ -226,7 +230,7 @@ func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 		defer func() { err = errors.Join(err, opts.Process.Close()) }()
 	}
 	// Those that are to follow the database wait for each other from here on.
-	db, place, leave := opts.Process.database(opts.Path)
+	db, place, leave := opts.Process.database(opts.Path, opts.Replicas)
 	defer leave()
 	end, err := opts.Process.begin(ctx)
 	if err != nil {

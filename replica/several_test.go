@@ -53,6 +53,12 @@ func (s *several) options(name string, b storage.Bucket) replica.Options {
 	}.On(nil)
 }
 
+// of tells how many there are.
+func (*several) of(n int, opts replica.Options) replica.Options {
+	opts.Replicas = n
+	return opts
+}
+
 // commit makes n commits.
 func (s *several) commit(n int) {
 	s.Helper()
@@ -98,7 +104,7 @@ func TestSeveral(t *testing.T) {
 		var wg sync.WaitGroup
 		es = make([]*engine, len(buckets))
 		for i, b := range buckets {
-			wg.Go(func() { es[i] = launch(t, s.options([]string{"", "b", "c"}[i], b)) })
+			wg.Go(func() { es[i] = launch(t, s.of(3, s.options([]string{"", "b", "c"}[i], b))) })
 		}
 		wg.Wait()
 		return es
