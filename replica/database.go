@@ -368,7 +368,3 @@ func (d *database) unpark(ctx context.Context, s *seat) error {
 	s.parked = false
 	return d.Unpark(ctx)
 }
-
-// undisturbed tells that nothing has happened to a parked database, nor has any
-// other unparked it.
-func (d *database) undisturbed() bool { return d.Parked() && d.Resting() }

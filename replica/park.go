@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -33,6 +34,12 @@ func (e *engine) park(ctx context.Context) (changed bool, err error) {
 	if err := e.db.park(e.seat); err != nil {
 		return false, err
 	}
+	if e.opts.Process.images.scarce() {
+		e.cache.drop()
+	}
+	if e.tail.reader != nil {
+		e.tail.reader.Release()
+	}
 	if e.opts.parked != nil {
 		e.opts.parked()
 	}
@@ -41,10 +48,26 @@ func (e *engine) park(ctx context.Context) (changed bool, err error) {
 		if time.Since(began) > parkLong {
 			look = parkLookLong
 		}
-		changed = e.pause(ctx, look, e.watch.changed) || !e.db.undisturbed()
+		if changed = e.pause(ctx, look, e.watch.changed); !changed {
+			if changed, err = e.disturbed(); err != nil {
+				break
+			}
+		}
 		if e.takeRequest(); e.snapshotDue() {
 			break
 		}
 	}
-	return changed, e.db.unpark(context.WithoutCancel(ctx), e.seat)
+	return changed, errors.Join(err, e.db.unpark(context.WithoutCancel(ctx), e.seat))
+}
+
+// disturbed tells whether anything has happened while this engine did nothing.
+func (e *engine) disturbed() (bool, error) {
+	if e.seat.lost != nil || e.seg != nil { // others have read, too
+		return true, nil
+	}
+	if e.db.Parked() {
+		return !e.db.Resting(), nil
+	}
+	n, err := e.Read() // others have something to do
+	return n > 0, err
 }

@@ -192,7 +192,7 @@ func (r *replicator) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e := &engine{replicator: r, watch: watcher{hub: &r.opts.Process.watch}}
+	e := &engine{replicator: r, watch: watcher{hub: &r.opts.Process.watch}, cache: pageCache{from: &r.opts.Process.images}}
 	err = e.run(ctx)
 	r.db.mu.Lock()
 	r.db.unjoin(r.seat)

@@ -112,6 +112,7 @@ func (e *engine) close() error {
 	if e.seg != nil {
 		err = e.seg.file.Close() // cut off by an error; it is taken up again
 	}
+	e.cache.drop()
 	e.watch.disarm()
 	return err
 }

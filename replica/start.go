@@ -202,7 +202,8 @@ func (e *engine) carryOnIfSame(ctx context.Context, att *source.Attachment, from
 			slog.Uint64("txid", uint64(e.head.TXID)), slog.String("wal", e.tail.position().String()))
 		return e.keep()
 	}
-	e.table, e.head, e.cache = base, from.head, pageCache{}
+	e.table, e.head = base, from.head
+	e.cache.drop()
 	if s := e.seg; s != nil {
 		e.seg = nil
 		if err := errors.Join(s.file.Close(), e.removePart(from.head.TXID+1)); err != nil {

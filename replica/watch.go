@@ -19,6 +19,8 @@ type Process struct {
 	starts *semaphore.Weighted
 	// turns bounds how many archives are packed and pruned at a time.
 	turns *semaphore.Weighted
+	// images is what page images may take.
+	images memory
 
 	mu sync.Mutex
 	// databases are those that are followed, by path.
@@ -33,14 +35,21 @@ const (
 	startTurn = 3 * time.Second
 )
 
-// NewProcess gives one. It must be closed when all replications that use it have
-// ended.
+// NewProcess gives one with DefaultCacheMemory. It must be closed when all
+// replications that use it have ended.
 func NewProcess() *Process {
 	return &Process{
+		images: memory{size: DefaultCacheMemory},
+
 		watch: hub{files: map[string][]chan struct{}{}}, databases: map[string]*database{},
 		starts: semaphore.NewWeighted(maxStarts), turns: semaphore.NewWeighted(maxTurns),
 	}
 }
+
+// SetCacheMemory bounds, in bytes, the page images that all databases together keep
+// to make deltas from: without an image at hand a page is shipped whole. It must be
+// called before the first replication begins.
+func (p *Process) SetCacheMemory(n int64) { p.images.size = n }
 
 // begin waits for a turn to start, and gives what ends the turn. It ends by itself
 // after a while: who waits for storage, or copies a large database, must not keep

@@ -39,7 +39,7 @@ func TestFollow(t *testing.T) {
 			"drain":  f.drain,
 			"again":  f.framesAgain,
 			"resume": f.resume,
-			"rewind": f.rewind,
+			"rewind": f.rewind, "release": f.release,
 			"reopen": f.reopen,
 		})
 		f.finish(t)
@@ -164,6 +164,8 @@ func (f *follow) resume(*rapid.T) {
 }
 
 func (f *follow) rewind(*rapid.T) { f.r.Rewind() }
+
+func (f *follow) release(*rapid.T) { f.r.Release() }
 
 // reopen looks whether the WAL was restarted, as a reader's owner does.
 func (f *follow) reopen(t *rapid.T) {

@@ -119,6 +119,10 @@ func (r *Reader) Next() (Commit, error) {
 // commit is either committed or left over.
 func (r *Reader) Rewind() { r.scan, r.window = r.last.End, nil }
 
+// Release gives the window's memory back, for a time in which nothing is to be
+// read. The next Next takes it again.
+func (r *Reader) Release() { r.scan, r.window, r.buf, r.want = r.last.End, nil, nil, minWindow }
+
 // impatient decides, when nothing continues a long open transaction, whether
 // to look at all of it again. Its frames can have been rewritten, or rolled
 // back and replaced by a shorter commit, which no look at its end can show.
