@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 )
 
 // Errors that callers branch on. Backends wrap them with the key and the
@@ -43,6 +44,9 @@ type Info struct {
 	Key string
 	// Size is the object's length in bytes.
 	Size int64
+	// Modified is when the object was put, by the storage's clock; zero where it
+	// keeps no such time.
+	Modified time.Time
 }
 
 // PutOptions are the choices of one [Bucket.Put].

@@ -124,7 +124,12 @@ type Listing struct {
 	// Marks are the names of the marked commits.
 	Marks []string
 	meta  bool
+	// packed is when packs were put, as far as storage tells.
+	packed map[Segment]time.Time
 }
+
+// PackedAt is when a pack was put, by the storage's clock; zero if that is not known.
+func (l Listing) PackedAt(pack Segment) time.Time { return l.packed[pack] }
 
 // add files one object of the bucket's listing.
 func (l *Listing) add(o storage.Info) {
@@ -138,7 +143,12 @@ func (l *Listing) add(o storage.Info) {
 	}
 	if name, ok := cut(o.Key, packPrefix, segmentSuffix); ok {
 		if first, last, ok := parsePair(name); ok && first != 0 && last >= first {
-			l.Segments = append(l.Segments, Segment{First: first, Last: last, Size: o.Size})
+			s := Segment{First: first, Last: last, Size: o.Size}
+			l.Segments = append(l.Segments, s)
+			if l.packed == nil {
+				l.packed = map[Segment]time.Time{}
+			}
+			l.packed[s] = o.Modified
 		}
 	}
 	if name, ok := cut(o.Key, snapshotPrefix, snapshotSuffix); ok {

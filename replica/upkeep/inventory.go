@@ -16,7 +16,7 @@ type object struct {
 	last state.TXID
 	// since is when it was put, as far as that is known, and else when it was
 	// found in the listing; of a pack, when the newest was that it was made of; of
-	// what a pack covers, when the pack was put.
+	// what a pack covers, when the pack was put, which the listing can tell, too.
 	since time.Time
 	// severed tells that it can't be joined with the one before it.
 	severed bool
@@ -70,7 +70,15 @@ func take(l archive.Listing, now time.Time) inventory {
 		v.log = append(v.log, o)
 	}
 	for _, s := range l.Covered {
-		v.covered = append(v.covered, object{Segment: s, last: max(s.First, s.Last), since: now})
+		c := object{Segment: s, last: max(s.First, s.Last), since: now}
+		if pack := v.over(c); pack != nil {
+			// Else a run that ends within the hour would never delete it. Storage whose
+			// clock is far from this one's can't be written to at all on S3.
+			if at := l.PackedAt(pack.Segment); !at.IsZero() && at.Before(now) {
+				c.since = at
+			}
+		}
+		v.covered = append(v.covered, c)
 	}
 	for _, s := range l.Snapshots {
 		v.snaps = append(v.snaps, snapshot{Snapshot: s})

@@ -117,5 +117,5 @@ func (w *walk) entry(name string, entry fs.DirEntry) error {
 	if err != nil {
 		return fmt.Errorf("list %s: %w", w.path(name), classify(err))
 	}
-	return w.fn(storage.Info{Key: name, Size: info.Size()})
+	return w.fn(storage.Info{Key: name, Size: info.Size(), Modified: info.ModTime()})
 }

@@ -47,7 +47,7 @@ func (b *Bucket) List(ctx context.Context, prefix, after string, fn func(storage
 			if err := b.checkContext(ctx, prefix); err != nil {
 				return err
 			}
-			if err := fn(storage.Info{Key: key, Size: aws.ToInt64(object.Size)}); err != nil {
+			if err := fn(storage.Info{Key: key, Size: aws.ToInt64(object.Size), Modified: aws.ToTime(object.LastModified)}); err != nil {
 				return err
 			}
 		}

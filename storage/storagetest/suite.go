@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"tidemark/storage"
 )
@@ -164,10 +165,16 @@ func wantError(t *testing.T, call string, err, target error, key string) {
 	}
 }
 
+// clockSkew is how far the storage's clock may be from this one's.
+const clockSkew = time.Minute
+
 func list(t *testing.T, b storage.Bucket, prefix, after string) []storage.Info {
 	t.Helper()
 	var infos []storage.Info
 	err := b.List(t.Context(), prefix, after, func(info storage.Info) error {
+		if at := info.Modified; !at.IsZero() && (time.Since(at) < -clockSkew || time.Since(at) > clockSkew+time.Hour) {
+			t.Errorf("%s was put at %v, it is %v", info.Key, at, time.Now())
+		}
 		infos = append(infos, info)
 		return nil
 	})
