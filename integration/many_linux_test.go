@@ -41,6 +41,7 @@ func TestMany(t *testing.T) {
 		}
 	}
 	m := newMany(t, n)
+	buildProgram(t)
 	began := time.Now()
 	m.tidemark = startProgram(t, m.at, "replicate", "--json", "--log-format", "json", "--config", m.config(t))
 	m.followed(t, n)

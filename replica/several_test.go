@@ -329,3 +329,55 @@ func advance(t *testing.T, b *mem.Bucket, at state.TXID) {
 	shipped(t, b, at)
 	e.stop()
 }
+
+// What a kill leaves of several replicas at any moment is gone on from, by each on
+// its own: no state is wrong, and what had been promised is there.
+func TestSeveralKilled(t *testing.T) {
+	t.Parallel()
+	s := newSeveral(t)
+	names := []string{"", "b"}
+	buckets := []*mem.Bucket{mem.New(), mem.New()}
+	for round := range 6 {
+		var es []*engine
+		for i, b := range buckets {
+			es = append(es, launch(t, s.of(2, s.options(names[i], b))))
+		}
+		s.commit(1 + rand.IntN(40))
+		// Local state first, as it is noted after what it is about.
+		dir := filepath.Join(t.TempDir(), "killed")
+		frozen := make([]*mem.Bucket, len(buckets))
+		for i := range buckets {
+			copyState(t, s.stateDir(s.dir, names[i]), s.stateDir(dir, names[i]))
+			frozen[i] = clone(t, buckets[i], func(string) bool { return true })
+		}
+		s.commit(rand.IntN(4))
+		for _, e := range es {
+			e.end() //nolint:errcheck // it ships to a bucket that is forgotten
+		}
+		s.dir, buckets = dir, frozen
+		s.commit(round % 3)
+	}
+	for i, b := range buckets {
+		launch(t, s.options(names[i], b)).stop()
+		at, cs := -1, commitsOf(t, b)
+		for _, c := range cs {
+			got := restored(t, b, c.TXID)
+			next := slices.Index(s.states[at+1:], got)
+			if next < 0 || !c.Resync && next > 0 {
+				t.Fatalf("replica %d, TXID %v (resync: %t): the state is %d commits after the one before it", i, c.TXID, c.Resync, next+1)
+			}
+			at += next + 1
+		}
+		if at != len(s.states)-1 {
+			t.Errorf("replica %d ends with commit %d of %d", i, at+1, len(s.states))
+		}
+		t.Logf("replica %d: %d commits of %d", i, len(cs), len(s.states))
+	}
+}
+
+func (*several) stateDir(dir, name string) string {
+	if name == "" {
+		return dir
+	}
+	return filepath.Join(dir, "replicas", name)
+}
