@@ -444,6 +444,7 @@ func (e *engine) tell() {
 	if e.seg != nil {
 		open = backlog{bytes: e.seg.w.Stored(), oldest: e.seg.w.Header().Time}
 	}
+	e.status.at(e.tail.position().Frame, e.db.PageSize())
 	e.status.has(StatusCommit{TXID: e.head.TXID, Time: e.head.Time}, open)
 	if !e.adrift {
 		e.status.found()

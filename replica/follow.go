@@ -260,6 +260,7 @@ func (e *engine) handOff(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.status.handedOff(res)
 	for _, s := range e.db.seats {
 		if s.engine != nil {
 			s.engine.handedOff(res)

@@ -44,6 +44,7 @@ func (e *engine) park(ctx context.Context) (changed bool, err error) {
 		e.opts.parked()
 	}
 	for began := time.Now(); ctx.Err() == nil && !changed; {
+		e.status.parks(true)
 		look := parkLook
 		if time.Since(began) > parkLong {
 			look = parkLookLong
@@ -57,6 +58,7 @@ func (e *engine) park(ctx context.Context) (changed bool, err error) {
 			break
 		}
 	}
+	e.status.parks(false)
 	return changed, errors.Join(err, e.db.unpark(context.WithoutCancel(ctx), e.seat))
 }
 

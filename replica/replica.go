@@ -232,6 +232,8 @@ func run(ctx context.Context, opts Options, once bool) (rep Report, err error) {
 	// Those that are to follow the database wait for each other from here on.
 	db, place, leave := opts.Process.database(opts.Path, opts.Replicas)
 	defer leave()
+	measured := opts.Process.meters.enter(ctx, opts)
+	defer func() { measured(err) }()
 	end, err := opts.Process.begin(ctx)
 	if err != nil {
 		return Report{}, err

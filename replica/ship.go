@@ -314,6 +314,7 @@ func (s *shipper) attempt(ctx context.Context, seg sealed) error {
 		return err
 	}
 	s.report.add(seg.last, seg.commits, seg.size)
+	s.status.uploaded(seg.commits, seg.size)
 	s.log.Debug("shipped", slog.Uint64("first", uint64(seg.first)), slog.Uint64("last", uint64(seg.last)), slog.Int64("bytes", seg.size))
 	s.shipped.Newest = object
 	s.uploaded(seg)

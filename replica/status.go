@@ -166,6 +166,9 @@ type Status struct {
 
 	// Snapshot is what came of the last attempt at a snapshot in this run.
 	Snapshot *StatusSnapshot `json:"snapshot,omitempty"`
+	// LastSnapshot is the commit of the newest snapshot that was written from here,
+	// also by an earlier run.
+	LastSnapshot StatusCommit `json:"last_snapshot,omitzero"`
 
 	// Overflow is there in StatusOverflowed, and after a run that ended in it.
 	Overflow *Overflow `json:"overflow,omitempty"`

@@ -38,6 +38,13 @@ type tracker struct {
 	// changed tells that there is something to write, urgent that it must not
 	// wait.
 	changed, urgent bool
+	// What is measured, and not written down: see Measured.
+	counts    Counts
+	looked    time.Time
+	frames    uint32
+	frameSize int64
+	parked    bool
+	locks     *lockTimes // of all databases; nil: nobody asks
 
 	writing sync.Mutex // held by the one that writes; guards what follows
 	wrote   time.Time
@@ -76,8 +83,9 @@ func newTracker(opts Options, path string, dir *local.Dir) *tracker {
 	}
 	if before, err := told(dir.Path(), path); err == nil && before.Replica == opts.Name {
 		t.st.Read, t.st.Shipped, t.st.Uploaded = before.Read, before.Shipped, before.Uploaded
-		t.st.Overflow, t.st.Repair = before.Overflow, before.Repair
+		t.st.Overflow, t.st.Repair, t.st.LastSnapshot = before.Overflow, before.Repair, before.LastSnapshot
 	}
+	opts.Process.meters.tells(opts, t)
 	t.note(func() {})
 	t.flush()
 	return t
@@ -180,7 +188,7 @@ func (t *tracker) follows() {
 
 // has notes the newest commit that was read, and what is in the open segment.
 func (t *tracker) has(read StatusCommit, open backlog) {
-	t.note(func() { t.st.Read, t.open = read, open })
+	t.note(func() { t.st.Read, t.open, t.looked = read, open, time.Now() })
 }
 
 // lost notes that commits are not read one by one for now, found that they are
@@ -208,6 +216,7 @@ func (t *tracker) unread() {
 func (t *tracker) fails(err error) {
 	t.note(func() {
 		t.following = false
+		t.counts.Failures++
 		t.failure.set(err)
 		t.unread()
 	})
@@ -223,6 +232,7 @@ func (t *tracker) overflows() {
 			o.Since, o.Oldest = before.Since, earliest(before.Oldest, o.Oldest)
 		}
 		t.following, t.failure, t.st.Overflow, t.st.Blocked = false, trouble{}, &o, nil
+		t.counts.Overflows++
 		t.unread()
 	})
 	t.flush()
@@ -270,8 +280,31 @@ func (t *tracker) snapshots(s StatusSnapshot) {
 	t.note(func() {
 		t.st.Snapshot = &s
 		t.urgent = true // somebody may wait for it
+		t.countSnapshot(s)
 	})
 	t.flush()
+}
+
+// countSnapshot counts a snapshot, or that there is none. One without a time was there
+// before.
+func (t *tracker) countSnapshot(s StatusSnapshot) {
+	c := &t.counts
+	switch {
+	case s.Error != "":
+		c.SnapshotFailures++
+		return
+	case s.Time.IsZero():
+		if s.TXID == t.st.LastSnapshot.TXID {
+			return
+		}
+	case s.Base == 0:
+		c.FullSnapshots++
+		c.SnapshotBytes += s.Bytes
+	default:
+		c.Incrementals++
+		c.SnapshotBytes += s.Bytes
+	}
+	t.st.LastSnapshot = s.StatusCommit
 }
 
 // blocks notes who keeps the WAL from being handed off, nil: nobody.
@@ -307,7 +340,10 @@ func (t *tracker) ships(last StatusCommit, rest backlog) {
 
 // refuses notes that an upload has failed.
 func (t *tracker) refuses(err error) {
-	t.note(func() { t.upload.set(err) })
+	t.note(func() {
+		t.upload.set(err)
+		t.counts.UploadFailures++
+	})
 	t.flush()
 }
 

@@ -28,6 +28,7 @@ func (s *shipper) tend() {
 		Packing: o.packing, NoPacks: o.NoPacks, Retain: o.Retain, Policy: o.Retention,
 		Cache:  upkeep.NewCache(s.dir.FS(), filepath.Join(s.dir.Path(), "cache"), o.CacheSize),
 		Writer: o.Writer, Turn: turn, Now: o.Now, Logger: s.log,
+		Packed: s.status.packed, Pruned: s.status.pruned,
 	}))
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,6 +19,8 @@ type Process struct {
 	starts *semaphore.Weighted
 	// turns bounds how many archives are packed and pruned at a time.
 	turns *semaphore.Weighted
+	// meters has what is measured of them.
+	meters roster
 	// images is what page images may take.
 	images memory
 
@@ -65,6 +67,18 @@ func (p *Process) begin(ctx context.Context) (end func(), err error) {
 
 // Close gives back what it has open.
 func (p *Process) Close() error { return p.watch.close() }
+
+// Metrics measures all replications of the process. It waits for nothing: no storage,
+// no database and no disk.
+func (p *Process) Metrics() Metrics { return p.meters.metrics() }
+
+// Forget removes a replication that an error has ended from what is measured, by the
+// Path and the Name of its Options: somebody has decided that it is no more.
+func (p *Process) Forget(database, replica string) { p.meters.forget(database, replica) }
+
+// Failed has a replication measured that could not even begin to run, as one that an
+// error has ended. It changes nothing if there is one already.
+func (p *Process) Failed(database, replica string, err error) { p.meters.fail(database, replica, err) }
 
 // hub watches files with one watcher of the system's. Files are watched only while
 // somebody waits for a change: under load, events would cost more than looking.

@@ -38,6 +38,9 @@ func (k *Keeper) join(ctx context.Context) error {
 	k.unplanned = true
 	k.mu.Unlock()
 	k.opts.Cache.Drop(run...)
+	if k.opts.Packed != nil {
+		k.opts.Packed(pack.Size)
+	}
 	k.log.Debug("joined objects of the log", slog.String("pack", pack.Key()), slog.Int("objects", len(run)), slog.Int64("bytes", pack.Size))
 	return nil
 }

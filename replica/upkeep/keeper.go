@@ -36,6 +36,10 @@ type Options struct {
 	// Turn bounds how many keepers work at a time; nil is no bound. Who has a turn
 	// makes one pack, deletes once what is due, or prunes once.
 	Turn *semaphore.Weighted
+	// Packed and Pruned, if not nil, are told what was done: the size of a pack, in
+	// bytes, and how many objects were deleted since Policy does not keep them.
+	Packed func(bytes int64)
+	Pruned func(objects int)
 	// Now is the clock; nil is the system's.
 	Now func() time.Time
 	// Logger is told what happens; nil discards it.

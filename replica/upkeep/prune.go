@@ -171,5 +171,8 @@ func (k *Keeper) pruned(res prune.Result) {
 	k.inv.forget(gone)
 	k.unplanned = true
 	k.mu.Unlock()
+	if k.opts.Pruned != nil {
+		k.opts.Pruned(len(res.Deleted))
+	}
 	k.log.Info("pruned", slog.Int("objects", len(res.Deleted)), slog.Int64("bytes", res.Bytes()), slog.Int("spared", res.Spared))
 }
