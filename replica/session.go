@@ -64,13 +64,7 @@ func (e *engine) followWhileShipping(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ship := e.ship
-	go func() {
-		select {
-		case <-ship.done:
-			cancel(errShipped)
-		case <-ctx.Done():
-		}
-	}()
+	defer context.AfterFunc(ship.over, func() { cancel(errShipped) })()
 	err := e.follow(ctx)
 	if errors.Is(context.Cause(ctx), errShipped) && ship.err != nil {
 		return ship.err // whatever else failed then was told to stop

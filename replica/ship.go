@@ -54,8 +54,10 @@ type shipper struct {
 	ctx     context.Context //nolint:containedctx // its goroutine's
 	cancel  context.CancelFunc
 	started bool
-	// done is closed when it has ended, with err as the reason.
-	done chan struct{}
+	// over and done tell that it has ended, with err as the reason.
+	over context.Context //nolint:containedctx // for context.AfterFunc
+	end  context.CancelFunc
+	done <-chan struct{}
 	err  error
 
 	// arch and shipped are used by its goroutine until done; unread tells that
@@ -86,9 +88,10 @@ type shipper struct {
 // start.
 func (r *replicator) newShipper(arch *archive.Archive, shipped local.Shipped) *shipper {
 	ctx, cancel := context.WithCancel(context.Background())
+	over, end := context.WithCancel(context.Background())
 	r.status.spooled(backlog{})
 	return &shipper{
-		ctx: ctx, cancel: cancel, opts: r.opts, dir: r.dir, log: r.log, report: &r.report, status: r.status, once: r.once, done: make(chan struct{}),
+		ctx: ctx, cancel: cancel, opts: r.opts, dir: r.dir, log: r.log, report: &r.report, status: r.status, once: r.once, over: over, end: end, done: over.Done(),
 		arch: arch, bucket: r.opts.Bucket, shipped: shipped, heard: r.listed,
 		wake: make(chan struct{}, 1), idle: make(chan struct{}, 1),
 	}
@@ -103,7 +106,7 @@ func (s *shipper) start() {
 		s.tend()
 	}
 	go func() {
-		defer close(s.done)
+		defer s.end()
 		s.err = s.run(s.ctx)
 	}()
 }

@@ -80,12 +80,14 @@ type Table struct {
 	size wal.PageSize
 	sums []Sum
 	sum  Checksum
-	zero []byte
 }
+
+// zeros is a page that was never written. It is only read.
+var zeros [wal.MaxPageSize]byte
 
 // NewTable gives the table of an empty database with the page size.
 func NewTable(size wal.PageSize) *Table {
-	return &Table{size: size, zero: make([]byte, size)}
+	return &Table{size: size}
 }
 
 // TableOf gives the table whose entries are sums, of which it takes ownership.
@@ -154,7 +156,7 @@ func (t *Table) grow(n uint32) {
 			t.sums = append(t.sums, 0)
 			continue
 		}
-		s := SumPage(no, t.zero)
+		s := SumPage(no, zeros[:t.size])
 		t.sums = append(t.sums, s)
 		t.sum += Checksum(s)
 	}
