@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,11 +31,13 @@ import (
 //	stop           do nothing
 //	longest        answer how many microseconds a commit has taken at most since
 //	               this was asked last
+//	p99            answer how many microseconds 99 of 100 commits have taken at most
+//	               since this was asked last
 //	churn SECONDS  as run, with an explicit checkpoint of some mode every now and
 //	               then; answer how many of them gave up
 //	checkpoint     PRAGMA wal_checkpoint(TRUNCATE), which must not be blocked
 //
-// Only the Go writer knows start, stop and longest, only Python's knows churn. At
+// Only the Go writer knows start, stop, longest and p99, only Python's knows churn. At
 // the end of its input it closes the database and ends. A Go writer goes on with
 // the ledger that it finds.
 type writer struct {
@@ -236,6 +239,8 @@ type scribe struct {
 	stmts  map[string]*sql.Stmt
 	// longest is what a commit has taken at most.
 	longest time.Duration
+	// took is how long each has taken.
+	took []time.Duration
 }
 
 func (s *scribe) prepare(ctx context.Context) error {
@@ -295,6 +300,9 @@ func (s *scribe) do(ctx context.Context, line string) error {
 		_, err = fmt.Println(s.longest.Microseconds()) //nolint:forbidigo // the protocol
 		s.longest = 0
 		return err
+	case "p99":
+		_, err = fmt.Println(s.percentile(99).Microseconds()) //nolint:forbidigo // the protocol
+		return err
 	case "write":
 		n, _ := strconv.Atoi(arg)
 		for i := 0; i < n && err == nil; i++ {
@@ -323,7 +331,10 @@ func (s *scribe) do(ctx context.Context, line string) error {
 
 func (s *scribe) commit(ctx context.Context) error {
 	start := time.Now()
-	defer func() { s.longest = max(s.longest, time.Since(start)) }()
+	defer func() {
+		s.longest = max(s.longest, time.Since(start))
+		s.took = append(s.took, time.Since(start))
+	}()
 	if _, err := s.stmts["BEGIN IMMEDIATE"].ExecContext(ctx); err != nil {
 		return err
 	}
@@ -340,6 +351,17 @@ func (s *scribe) commit(ctx context.Context) error {
 		return err
 	}
 	return s.ack()
+}
+
+// percentile is how long so many of a hundred commits have taken at most. It begins
+// anew.
+func (s *scribe) percentile(of int) (d time.Duration) {
+	slices.Sort(s.took)
+	if len(s.took) > 0 {
+		d = s.took[(len(s.took)-1)*of/100]
+	}
+	s.took = nil
+	return d
 }
 
 func (s *scribe) ack() error {

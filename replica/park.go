@@ -16,7 +16,7 @@ const (
 	// A parked database is looked at every parkLook, and after parkLong every
 	// parkLookLong: the system tells of changes anyway.
 	parkLook     = time.Second
-	parkLong     = time.Minute
+	parkLong     = 10 * time.Second
 	parkLookLong = 5 * time.Second
 )
 
@@ -43,31 +43,32 @@ func (e *engine) park(ctx context.Context) (changed bool, err error) {
 	if e.opts.parked != nil {
 		e.opts.parked()
 	}
-	for began := time.Now(); ctx.Err() == nil && !changed; {
+	for began := time.Now(); ctx.Err() == nil && err == nil && !changed; {
 		e.status.parks(true)
 		look := parkLook
 		if time.Since(began) > parkLong {
 			look = parkLookLong
 		}
 		if changed = e.pause(ctx, look, e.watch.changed); !changed {
-			if changed, err = e.disturbed(); err != nil {
-				break
-			}
+			changed, err = e.disturbed()
 		}
 		if e.takeRequest(); e.snapshotDue() {
 			break
 		}
 	}
 	e.status.parks(false)
+	if ctx.Err() != nil && err == nil && e.db.Parked() && e.db.Resting() {
+		return false, nil // there is nothing to be read at the end
+	}
 	return changed, errors.Join(err, e.db.unpark(context.WithoutCancel(ctx), e.seat))
 }
 
 // disturbed tells whether anything has happened while this engine did nothing.
 func (e *engine) disturbed() (bool, error) {
-	if e.seat.lost != nil || e.seg != nil { // others have read, too
-		return true, nil
-	}
-	if e.db.Parked() {
+	switch {
+	case e.seg != nil || e.seat.lost != nil: // others have read, too
+		return true, nil //nolint:nilerr // it is told later
+	case e.db.Parked():
 		return !e.db.Resting(), nil
 	}
 	n, err := e.Read() // others have something to do

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -68,10 +67,7 @@ func open(ctx context.Context, opts Options, db *database, place *seat, once boo
 	if path == "" {
 		path = local.DefaultPath(db.Path())
 	}
-	if opts.Replica != "" {
-		path = filepath.Join(path, "replicas", opts.Replica)
-	}
-	dir, err := local.Open(opts.fs, path)
+	dir, err := local.Open(opts.fs, local.ReplicaPath(path, opts.Replica))
 	if err != nil {
 		return nil, errors.Join(err, db.close(ctx, place))
 	}

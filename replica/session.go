@@ -64,7 +64,7 @@ func (e *engine) followWhileShipping(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ship := e.ship
-	defer context.AfterFunc(ship.over, func() { cancel(errShipped) })()
+	defer context.AfterFunc(ship.over, func() { cancel(errShipped) })() //nolint:contextcheck // it waits for the one that ends
 	err := e.follow(ctx)
 	if errors.Is(context.Cause(ctx), errShipped) && ship.err != nil {
 		return ship.err // whatever else failed then was told to stop

@@ -32,6 +32,9 @@ type shelf struct {
 	all    []archive.Snapshot // ascending
 	// times are the commit times of those that are known.
 	times map[state.TXID]time.Time
+	// ahead is when the newest was first found to lie in the future; zero if it was
+	// not.
+	ahead time.Time
 }
 
 // newShelf begins with what an archive held when it was opened, or, of one that
@@ -66,7 +69,20 @@ func (s *shelf) newest() (archive.Snapshot, bool) {
 
 func (s *shelf) put(snap archive.Snapshot, at time.Time) {
 	s.all = append(s.all, snap)
-	s.times[snap.TXID] = at
+	s.times[snap.TXID], s.ahead = at, time.Time{}
+}
+
+// age is how long ago a commit was, that of the newest snapshot. If it lies in the
+// future, since the clock was ahead for a while and commit times never decrease, it is
+// as old as that has been known: else there would be no snapshot until then.
+func (s *shelf) age(at, now time.Time) time.Duration {
+	if !at.After(now) {
+		return now.Sub(at)
+	}
+	if s.ahead.IsZero() || s.ahead.After(now) {
+		s.ahead = now
+	}
+	return now.Sub(s.ahead)
 }
 
 // time reads the commit time of a snapshot.
@@ -99,8 +115,11 @@ func (s *shelf) plan(ctx context.Context, now time.Time, interval time.Duration,
 	if err != nil {
 		return nil, err
 	}
-	if now.Sub(at) < interval {
+	if s.age(at, now) < interval {
 		return nil, nil //nolint:nilnil // documented
+	}
+	if now.Before(at) {
+		now = at // as the next commit will be
 	}
 	base, ok, err := s.base(ctx, at, now)
 	if err != nil || !ok {

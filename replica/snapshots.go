@@ -172,7 +172,7 @@ func (e *engine) snapshotDue() bool {
 		return true
 	}
 	at, known := s.shelf.times[newest.TXID]
-	return e.opts.SnapshotInterval > 0 && (!known || e.opts.Now().Sub(at) >= e.opts.SnapshotInterval)
+	return e.opts.SnapshotInterval > 0 && (!known || s.shelf.age(at, e.opts.Now()) >= e.opts.SnapshotInterval)
 }
 
 // planSnapshot begins to choose what the next snapshot adds to.

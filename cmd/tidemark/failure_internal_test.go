@@ -52,7 +52,7 @@ func TestDescribe(t *testing.T) {
 		{storage.ErrUnreachable, exitFailed, "check the endpoint"},
 		{interruptedError{err: context.Canceled, hint: "run it again"}, exitFailed, "run it again"},
 		{errors.New("anything else"), exitFailed, ""},
-		{someFailedError{1, 2}, exitFailed, "the log"},
+		{someFailedError{1, 2, "databases"}, exitFailed, "the log"},
 		{behindError{which: []string{"x"}, of: 1}, exitBehind, "log"},
 	} {
 		f := describe(fmt.Errorf("do it: %w", tc.err), "tidemark log")

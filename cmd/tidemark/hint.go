@@ -29,7 +29,9 @@ import (
 type placedError struct {
 	place location.Location
 	db    *config.Database // what was being replicated, or nil
-	err   error
+	// open tells that this process has the database open for something else.
+	open bool
+	err  error
 }
 
 // atPlace says where an error happened; nil stays nil.
@@ -60,7 +62,7 @@ func hint(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "run it again; nothing that was shipped is lost"
 	case errors.Is(err, replica.ErrRefused):
-		return refusedHint(at.db, err)
+		return refusedHint(at, err)
 	case at.place.IsFolder() && isAny(err, storage.ErrNoBucket, storage.ErrDenied, syscall.ENOTDIR) && concernsFolder(at, err):
 		return folderHint(err)
 	case errors.Is(err, storage.ErrDenied):
@@ -101,9 +103,10 @@ func hints() []advice {
 		{archive.ErrBroken, badData},
 		{block.ErrCorrupt, badData},
 		{replica.ErrDamaged, "check the database with PRAGMA integrity_check; tidemark restore brings back a state that was replicated before"},
+		{syscall.EADDRINUSE, "another program listens there, or another tidemark: choose another --" + config.KeyMetricsAddr},
 		{replica.ErrUnfinished, "run it again"},
 		{replica.ErrReplaced, "stop tidemark before a database is replaced; the next run compares the new file with the replica"},
-		{replica.ErrLocked, "look for it with ps or systemctl; to ship to a second place at the same time, give a --state-dir and a URL of its own"},
+		{replica.ErrLocked, "look for it with ps or systemctl; to ship to a second place at the same time, list both under replicas in a configuration"},
 		{replica.ErrFenced, "two replicators ship to this URL: stop one of the two, and start the one that should own the replica with --takeover; for two databases use two URLs"},
 		{replica.ErrUnfenceable, "use storage or an endpoint that honours If-None-Match, such as AWS S3, MinIO or Cloudflare R2; or say --" + config.KeyUnfenced + " if only one tidemark ever writes there"},
 		{replica.ErrNotDatabase, "give the path of a SQLite database; an encrypted one can't be replicated"},
@@ -164,9 +167,10 @@ func notFolderHint(db *config.Database) string {
 }
 
 // refusedHint looks for what it is about the database that the engine refused.
-// It runs when the engine has ended: to open and close a database's file drops
-// the locks that its process holds.
-func refusedHint(db *config.Database, err error) string {
+// It looks only when nothing in this process has the database open any more: to open
+// and close a database's file drops the locks that its process holds.
+func refusedHint(at placedError, err error) string {
+	db := at.db
 	var e *sqlite.Error
 	switch {
 	case errors.Is(err, source.ErrNetworkFS):
@@ -177,7 +181,7 @@ func refusedHint(db *config.Database, err error) string {
 		return "wait for the transaction to end, or have the application leave locking_mode at NORMAL"
 	case errors.As(err, &e):
 		return permissions
-	case db == nil:
+	case db == nil || at.open:
 		return ""
 	}
 	switch version := formatOf(db.Path); {

@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 			"deniedport": command("", 0, deniedPort),
 			"closedport": command("", 0, closedPort),
 			"await":      command("PATTERN ARGS...", 2, await),
+			"awaithere":  command("PATTERN ARGS...", 2, awaitHere),
 			"timeof":     command("NAME TXID URL", 3, timeOf),
 			"newest":     command("URL N", 2, newest),
 			"snapshotof": command("FOLDER TXID", 2, snapshotOf),
@@ -174,6 +175,23 @@ func await(ts *testscript.TestScript, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("tidemark %s: %s%s does not match %s", strings.Join(args[1:], " "), out, stderr, args[0])
+		}
+	}
+}
+
+// awaitHere PATTERN ARGS... is await for a command that must run in the script's
+// folder, as one that reads a configuration.
+func awaitHere(ts *testscript.TestScript, args []string) {
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); ; <-tick.C {
+		err := ts.Exec("tidemark", args[1:]...)
+		if out := ts.ReadFile("stdout"); pattern.MatchString(out) {
+			return
+		} else if time.Now().After(end) {
+			ts.Fatalf("tidemark %s: %s (%v) does not match %s", strings.Join(args[1:], " "), out, err, args[0])
 		}
 	}
 }

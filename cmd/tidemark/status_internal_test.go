@@ -133,7 +133,7 @@ func TestStatusView(t *testing.T) {
 	for name, tc := range shown() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v := view{Status: tc.status, name: "app.db", now: minute(10)}
+			v := view{standing{Status: tc.status, path: "app.db"}, minute(10)}
 			var text bytes.Buffer
 			if err := v.list(&text); err != nil {
 				t.Fatal(err)
@@ -166,11 +166,11 @@ func TestStatusView(t *testing.T) {
 // A table has a line for each, whatever their errors are.
 func TestStatusTable(t *testing.T) {
 	t.Parallel()
-	a := view{name: "a.db", now: minute(10), Status: replica.Status{
+	a := view{now: minute(10), standing: standing{path: "a.db", Status: replica.Status{
 		Running: true, PID: 7, State: replica.StatusRetrying, Error: "one\ntwo", Read: read(12, 9), Shipped: read(10, 8), Uploaded: minute(9),
 		WaitingCommits: 2, OldestWaiting: minute(9),
-	}}
-	b := view{name: "longer.db", now: minute(10), Status: replica.Status{State: replica.StatusKilled, PID: 9}}
+	}}}
+	b := view{now: minute(10), standing: standing{path: "longer.db", Status: replica.Status{State: replica.StatusKilled, PID: 9}}}
 	var text bytes.Buffer
 	if err := printTable(&text, []view{a, b}); err != nil {
 		t.Fatal(err)

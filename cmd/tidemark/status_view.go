@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -12,12 +14,10 @@ import (
 	"tidemark/snapshot/state"
 )
 
-// view is a status as it is shown: of a database by the name it was asked for, at
-// a time.
+// view is a status as it is shown, at a time.
 type view struct {
-	replica.Status
-	name string
-	now  time.Time
+	standing
+	now time.Time
 }
 
 // list prints all that is known about one database.
@@ -28,7 +28,7 @@ func (v view) list(w io.Writer) error {
 			_, _ = fmt.Fprintf(t, "  %s\t%s\n", key, oneLine(text)) // Flush gives the error
 		}
 	}
-	_, _ = fmt.Fprintln(t, v.name)
+	_, _ = fmt.Fprintln(t, v.label())
 	line("state", v.state())
 	line("replica", v.Replica)
 	line("error", v.Error)
@@ -43,10 +43,17 @@ func (v view) list(w io.Writer) error {
 	return t.Flush()
 }
 
-// printTable prints a line for each of several databases.
+// printTable prints a line for each of several databases, or replicas.
 func printTable(w io.Writer, views []view) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "DATABASE\tSTATE\tPID\tREAD\tSHIPPED\tUPLOADED\tWAITING\tLAG\tERROR") // Flush gives the error
+	several := slices.ContainsFunc(views, func(v view) bool { return v.name != "" })
+	column := func(text string) string {
+		if !several {
+			return ""
+		}
+		return cmp.Or(text, "-") + "\t"
+	}
+	_, _ = fmt.Fprintf(t, "DATABASE\t%sSTATE\tPID\tREAD\tSHIPPED\tUPLOADED\tWAITING\tLAG\tERROR\n", column("REPLICA")) // Flush gives the error
 	for _, v := range views {
 		pid, uploaded := "-", "-"
 		if v.Running && v.PID != 0 {
@@ -55,7 +62,7 @@ func printTable(w io.Writer, views []view) error {
 		if !v.Uploaded.IsZero() {
 			uploaded = formatTime(v.Uploaded)
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", v.name, v.State, pid,
+		_, _ = fmt.Fprintf(t, "%s\t%s%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", v.path, column(v.name), v.State, pid,
 			v.Read.TXID, v.Shipped.TXID, uploaded, v.WaitingCommits, v.lag(), oneLine(v.Error)) // as above
 	}
 	return t.Flush()
@@ -194,6 +201,7 @@ func (v view) unseen() string {
 // is a part that there is not.
 type shownStatus struct {
 	Path          string              `json:"path"`
+	Name          string              `json:"name,omitempty"`
 	StateDir      string              `json:"state_dir"`
 	Running       bool                `json:"running"`
 	PID           int                 `json:"pid,omitempty"`
@@ -253,7 +261,7 @@ type shownReader struct {
 
 func (v view) json() shownStatus {
 	s := shownStatus{
-		Path: v.name, StateDir: v.StateDir, Running: v.Running, PID: v.PID, State: v.State,
+		Path: v.path, Name: v.name, StateDir: v.StateDir, Running: v.Running, PID: v.PID, State: v.State,
 		Since: timeOrNone(v.Since), Started: timeOrNone(v.Started), Updated: timeOrNone(v.Updated), Replica: v.Replica, Error: v.Error,
 		ReadTXID: v.Read.TXID, ReadTime: timeOrNone(v.Read.Time),
 		ShippedTXID: v.Shipped.TXID, ShippedTime: timeOrNone(v.Shipped.Time), Uploaded: timeOrNone(v.Uploaded),

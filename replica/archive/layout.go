@@ -124,12 +124,13 @@ type Listing struct {
 	// Marks are the names of the marked commits.
 	Marks []string
 	meta  bool
-	// packed is when packs were put, as far as storage tells.
-	packed map[Segment]time.Time
+	// put is when objects of the log were put, as far as storage tells.
+	put map[Segment]time.Time
 }
 
-// PackedAt is when a pack was put, by the storage's clock; zero if that is not known.
-func (l Listing) PackedAt(pack Segment) time.Time { return l.packed[pack] }
+// PutAt is when an object of the log was put, by the storage's clock; zero if that is
+// not known.
+func (l *Listing) PutAt(s Segment) time.Time { return l.put[s] }
 
 // add files one object of the bucket's listing.
 func (l *Listing) add(o storage.Info) {
@@ -138,17 +139,12 @@ func (l *Listing) add(o storage.Info) {
 	}
 	if name, ok := cut(o.Key, logPrefix, segmentSuffix); ok {
 		if id, err := state.ParseHex(name); err == nil && id != 0 {
-			l.Segments = append(l.Segments, Segment{First: id, Size: o.Size})
+			l.addLog(Segment{First: id, Size: o.Size}, o.Modified)
 		}
 	}
 	if name, ok := cut(o.Key, packPrefix, segmentSuffix); ok {
 		if first, last, ok := parsePair(name); ok && first != 0 && last >= first {
-			s := Segment{First: first, Last: last, Size: o.Size}
-			l.Segments = append(l.Segments, s)
-			if l.packed == nil {
-				l.packed = map[Segment]time.Time{}
-			}
-			l.packed[s] = o.Modified
+			l.addLog(Segment{First: first, Last: last, Size: o.Size}, o.Modified)
 		}
 	}
 	if name, ok := cut(o.Key, snapshotPrefix, snapshotSuffix); ok {
@@ -159,6 +155,17 @@ func (l *Listing) add(o storage.Info) {
 	if name, ok := cut(o.Key, markPrefix, markSuffix); ok {
 		l.Marks = append(l.Marks, name)
 	}
+}
+
+func (l *Listing) addLog(s Segment, at time.Time) {
+	l.Segments = append(l.Segments, s)
+	if at.IsZero() {
+		return
+	}
+	if l.put == nil {
+		l.put = map[Segment]time.Time{}
+	}
+	l.put[s] = at
 }
 
 // settle sorts the log and takes out of it what a pack has the commits of. That

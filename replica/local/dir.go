@@ -50,7 +50,13 @@ func (d *Dir) Close() error {
 		d.removeStatus()
 		_ = os.Remove(d.file("spool"))
 		_ = os.Remove(lockPath(d.path))
-		defer os.Remove(d.path) //nolint:errcheck // as above
+		defer func() {
+			_ = os.Remove(d.path)
+			if above := filepath.Dir(d.path); filepath.Base(above) == replicasName {
+				_ = os.Remove(above)
+				_ = os.Remove(filepath.Dir(above))
+			}
+		}()
 	}
 	if err := d.lock.Close(); err != nil {
 		return fmt.Errorf("unlock state directory: %w", err)

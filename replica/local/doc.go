@@ -11,6 +11,7 @@
 //	    spool/<first TXID, 16 hex>.seg    a sealed segment, to be uploaded
 //	    spool/<first TXID, 16 hex>.part   the segment that is being written
 //	    spool/<first TXID, 16 hex>.sums   sums of the pages in it, as of the last hand-off
+//	    replicas/<name>/    all of this for another replica of the database, by its name
 //	    cache/        copies of what is in storage, to be packed without a download
 //
 // Files are replaced atomically. Whatever is missing or torn counts as lost: the

@@ -9,18 +9,22 @@ import (
 	"tidemark/wal"
 )
 
-// maxUnderLock is how many frames a hand-off may leave to be checkpointed under
-// the write lock. With more it gives the lock back and goes round again. Next to
-// a writer of 45 frames a millisecond, 300 were never few enough, since the
-// checkpoint's fsync alone takes longer; with 2,000 the lock was held for 30 ms at
-// worst.
-const maxUnderLock = 2000
-
-// maxRounds bounds how often it goes round, and maxBehind how often it takes the
-// lock in a round.
 const (
-	maxRounds = 4
-	maxBehind = 1000
+	// maxUnderLock is how many frames a hand-off may leave to be checkpointed
+	// under the write lock. With more it gives the lock back and goes round again.
+	// Next to a writer of 45 frames a millisecond, 300 were never few enough, since
+	// the checkpoint's fsync alone takes longer; with 2,000 the lock was held for
+	// 30 ms at worst. Of a longer WAL it may be one frame in underShare, up to
+	// mostUnderLock: where a checkpoint takes long, much is written during the next
+	// one, too. With one in 8, a WAL came to 365 MB next to that writer; with one in
+	// 3 to 100 MB, and the lock was held for 60 ms.
+	maxUnderLock  = 2000
+	underShare    = 3
+	mostUnderLock = 8 * maxUnderLock
+	// maxRounds and handOffPatience bound how often and for how long a hand-off goes
+	// round.
+	maxRounds       = 4
+	handOffPatience = 5 * time.Second
 )
 
 // ErrBehind says that more is to be read than should be under the write lock.
@@ -33,16 +37,20 @@ type HandOffResult struct {
 	// writer restarts it. If not, a reader held the checkpoint back, or the
 	// write lock was not to be had; try again later.
 	Complete bool
+	// Behind tells that the writers were faster than all that was to be done: try
+	// again at once.
+	Behind bool
 	// Why tells a person what kept it from being complete.
 	Why string
-	// Locked is how long the write lock was held.
+	// Locked is how long the write lock was held, the longest time if there were
+	// several.
 	Locked time.Duration
 }
 
 // Drainer reads the WAL on behalf of a hand-off.
 type Drainer interface {
-	// Read reads every commit that the WAL holds, or at least some, and tells
-	// how many.
+	// Read reads every commit that the WAL holds, or as many as it can in
+	// some 20 ms, which is longer than farBehind, and tells how many.
 	Read() (commits int, err error)
 	// Keep reads every commit that the WAL holds when it is called, and makes
 	// sure that a killed process loses none of them. Writers may go on beside
@@ -51,42 +59,70 @@ type Drainer interface {
 	// hand-off is given up.
 	Keep(only wal.Salts) (frames uint32, err error)
 	// Secure is Keep under the write lock: nothing can come after what it has
-	// read. It reads a bounded amount; ErrBehind says that there is more. ErrBusy
-	// has it called again, after a read without the lock.
+	// read. It reads for a tenth of a second at most; ErrBehind says that there is
+	// more. ErrBusy has it called again, after a read without the lock.
 	Secure() (frames uint32, err error)
 }
 
 // HandOff lets the WAL restart without a gap: it checkpoints, exchanges the
 // pin, and has everything that was written until then read and secured in
-// between, under the write lock. After ErrBusy nothing was missed, and it is to be
+// between, under the write lock. Writers that are faster than the reader are slowed
+// down for it. It ends after a few seconds at most. After ErrBusy nothing was missed, and it is to be
 // tried again later.
 func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) {
 	var res HandOffResult
 	if err := d.untouched(ctx); err != nil {
 		return res, err
 	}
-	for range maxRounds {
-		// The new pin marks the WAL's end, up to which a checkpoint may then
-		// copy.
-		if err := d.exchange(ctx, drain); err != nil {
-			return res, err
-		}
-		done, err := d.checkpointYielding(ctx, drain)
-		if err != nil {
-			return res, err
-		}
-		d.note(ctx)
-		if locked, err := d.lockReading(ctx, drain); err != nil || !locked {
-			res.Why = "the write lock was not free for long enough"
-			return res, err
-		}
-		again, err := d.catchUp(ctx, done, drain, &res)
+	for n, until := 0, time.Now().Add(handOffPatience); n < maxRounds && time.Now().Before(until); n++ {
+		again, err := d.handOffRound(ctx, drain, until, &res)
 		if err != nil || !again {
 			return res, err
 		}
 	}
-	res.Why = "the application wrote faster than the WAL was checkpointed"
+	res.Behind, res.Why = true, "the application wrote faster than the WAL was checkpointed"
 	return res, nil
+}
+
+// handOffRound goes round once, and asks for another round if too much was written
+// meanwhile.
+func (d *DB) handOffRound(ctx context.Context, drain Drainer, until time.Time, res *HandOffResult) (again bool, err error) {
+	if there, err := d.approach(ctx, drain, until, res); err != nil || !there {
+		return false, err
+	}
+	// The new pin marks the WAL's end, up to which a checkpoint may then copy.
+	if err := d.exchange(ctx, drain); err != nil {
+		return false, err
+	}
+	done, err := d.checkpointYielding(ctx, drain)
+	if err != nil {
+		return false, err
+	}
+	d.note(ctx)
+	if there, err := d.approach(ctx, drain, until, res); err != nil || !there {
+		return false, err
+	}
+	if locked, err := d.lockReading(ctx, drain); err != nil || !locked {
+		res.Why = "the write lock was not free for long enough"
+		return false, err
+	}
+	err = d.locked(ctx, res, func() error {
+		again, err = d.handOffLocked(ctx, done, drain, res)
+		return err
+	})
+	if errors.Is(err, ErrBehind) || errors.Is(err, ErrBusy) {
+		return true, nil
+	}
+	return again, err
+}
+
+// locked does something under the write lock, which it then gives back.
+func (d *DB) locked(ctx context.Context, res *HandOffResult, do func() error) error {
+	start := time.Now()
+	err := do()
+	err = errors.Join(err, d.unlock(ctx))
+	res.Locked = max(res.Locked, time.Since(start))
+	return err
 }
 
 // checkpointYielding checkpoints, and waits and yields while the application is
@@ -136,25 +172,6 @@ func (d *DB) lockReading(ctx context.Context, drain Drainer) (locked bool, err e
 	return false, nil
 }
 
-// catchUp does the part under the write lock. While there is much to be read, it
-// gives the lock back in between for a moment: a writer that is faster than the
-// reader is slowed down so far that the reader comes to the WAL's end.
-func (d *DB) catchUp(ctx context.Context, done int, drain Drainer, res *HandOffResult) (again bool, err error) {
-	for range maxBehind {
-		start := time.Now()
-		again, err = d.handOffLocked(ctx, done, drain, res)
-		err = errors.Join(err, d.unlock(ctx))
-		res.Locked = max(res.Locked, time.Since(start))
-		if !errors.Is(err, ErrBehind) {
-			return again, err
-		}
-		if err := d.lock(ctx, lockPatience); err != nil {
-			return errors.Is(err, ErrBusy), ignoreBusy(err)
-		}
-	}
-	return true, d.unlock(ctx)
-}
-
 // ignoreBusy takes ErrBusy away.
 func ignoreBusy(err error) error {
 	if errors.Is(err, ErrBusy) {
@@ -167,14 +184,11 @@ func ignoreBusy(err error) error {
 // that were in the database file before it. It leaves the pin as it is and asks
 // for another round if too many were written since.
 func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *HandOffResult) (again bool, err error) {
-	frames, err := drain.Secure()
-	if errors.Is(err, ErrBusy) {
-		return true, nil
-	}
+	frames, err := secure(drain, lastSlices)
 	if err != nil {
 		return false, err
 	}
-	if int(frames)-done > maxUnderLock {
+	if int(frames)-done > min(max(maxUnderLock, int(frames)/underShare), mostUnderLock) {
 		return true, nil
 	}
 	// Without a pin nothing can happen to the WAL either: to restart or to

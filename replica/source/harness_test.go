@@ -213,6 +213,9 @@ type follower struct {
 	copy     []byte
 	commits  int
 	restarts int
+	// after, if there is one, is called after each commit and tells whether to go
+	// on: source.ErrBehind if not.
+	after func() bool
 }
 
 func follow(t *testing.T, d *source.DB, att *source.Attachment) *follower {
@@ -271,6 +274,9 @@ func (f *follower) read() error {
 		}
 		if err := f.apply(c); err != nil {
 			return err
+		}
+		if f.after != nil && !f.after() {
+			return source.ErrBehind
 		}
 	}
 }

@@ -55,8 +55,16 @@ type inventory struct {
 // take makes an inventory of a listing.
 func take(l archive.Listing, now time.Time) inventory {
 	var v inventory
+	// Else what takes an hour would never come in runs that end sooner. Storage whose
+	// clock is far from this one's can't be written to at all on S3.
+	since := func(s archive.Segment) time.Time {
+		if at := l.PutAt(s); !at.IsZero() && at.Before(now) {
+			return at
+		}
+		return now
+	}
 	for i, s := range l.Segments {
-		o := object{Segment: s, last: s.Last, since: now}
+		o := object{Segment: s, last: s.Last, since: since(s)}
 		if i > 0 {
 			before := &v.log[i-1]
 			if !before.IsPack() {
@@ -72,11 +80,7 @@ func take(l archive.Listing, now time.Time) inventory {
 	for _, s := range l.Covered {
 		c := object{Segment: s, last: max(s.First, s.Last), since: now}
 		if pack := v.over(c); pack != nil {
-			// Else a run that ends within the hour would never delete it. Storage whose
-			// clock is far from this one's can't be written to at all on S3.
-			if at := l.PackedAt(pack.Segment); !at.IsZero() && at.Before(now) {
-				c.since = at
-			}
+			c.since = pack.since
 		}
 		v.covered = append(v.covered, c)
 	}

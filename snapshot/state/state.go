@@ -83,6 +83,8 @@ type Table struct {
 }
 
 // zeros is a page that was never written. It is only read.
+//
+//nolint:gochecknoglobals // there are thousands of tables
 var zeros [wal.MaxPageSize]byte
 
 // NewTable gives the table of an empty database with the page size.

@@ -1,10 +1,12 @@
-// Package config puts together what `tidemark replicate` runs with, from four
+// Package config puts together what `tidemark replicate` runs with, from five
 // places. A setting comes from the first of them that has it:
 //
 //  1. a flag of the command line (--sync-interval 5s)
 //  2. the environment (TIDEMARK_SYNC_INTERVAL=5s)
-//  3. the entry of one database under `dbs:` in the configuration file
-//  4. the top level of the configuration file
+//  3. the entry of one replica under `replicas:` of a database's entry in the
+//     configuration file
+//  4. the entry of one database, or of a folder of them, under `dbs:`
+//  5. the top level of the file
 //
 // and else has its default. The file is YAML; a key that is not known is an
 // error, at every level, with its line and the key that was probably meant. So is
@@ -14,16 +16,12 @@ package config
 
 import (
 	"cmp"
-	"errors"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/spf13/pflag"
-
-	"tidemark/cmd/tidemark/location"
 )
 
 // The keys of settings: flags and the file's top level spell them so, the
@@ -37,6 +35,9 @@ const (
 	KeySpoolLimit       = "spool-limit"
 	KeyAllowNetworkFS   = "allow-network-fs"
 	KeyUnfenced         = "unfenced"
+	KeyMetricsAddr      = "metrics-addr"
+	KeyMaxUploads       = "max-uploads"
+	KeyMaxRequestRate   = "max-request-rate"
 	KeyLogLevel         = "log-level"
 	KeyLogFormat        = "log-format"
 )
@@ -47,6 +48,7 @@ const (
 	DefaultSnapshotInterval = time.Hour
 	DefaultCheckpointPages  = 1000
 	DefaultSpoolLimit       = "1GiB"
+	DefaultMaxUploads       = 32
 	DefaultLogLevel         = slog.LevelInfo
 	DefaultLogFormat        = "text"
 )
@@ -59,45 +61,18 @@ type Logging struct {
 	Format string
 }
 
-// Database is one database to replicate, with every setting resolved.
-type Database struct {
-	// Path is the database file.
-	Path string
-	// URL is where its replica lives; one from a file can be parsed.
-	URL string
-	// StateDir is the folder for local state, or "" for the one next to the
-	// database.
-	StateDir string
-	// SyncInterval is the time between uploads; 0 ships at once.
-	SyncInterval time.Duration
-	// SnapshotInterval is the time between snapshots while there are commits; 0
-	// is for none but the first.
-	SnapshotInterval time.Duration
-	// CheckpointPages is how many pages the WAL holds before it is handed
-	// off; at least 1.
-	CheckpointPages int
-	// KeepJournalMode refuses a database that is not in WAL mode.
-	KeepJournalMode bool
-	// SpoolLimit is how many bytes may wait on disk to be uploaded; at least 1.
-	SpoolLimit int64
-	// AllowNetworkFS follows the database on a network file system, too.
-	AllowNetworkFS bool
-	// Unfenced goes on although the storage ignores conditional writes.
-	Unfenced bool
-	// Retention is what is kept of the replica.
-	Retention Retention
-	// Origin is the place in the configuration file, for messages, or "" for
-	// the command line.
-	Origin string
-}
-
 // Settings is what one run of replicate needs.
 type Settings struct {
 	// Logging is how to log.
 	Logging Logging
-	// Databases are the databases, in the order in which they were given,
-	// none of them twice. There is at least one.
+	// Process is what holds for all databases together.
+	Process Process
+	// Databases are the databases, in the order in which they were given, none of
+	// them twice but for several replicas of it, which follow one another.
 	Databases []Database
+	// Folders are those in which databases are looked for, in the order of the file.
+	// There is at least one database or folder.
+	Folders []Folder
 }
 
 // Error says what is wrong with the configuration, and where. All errors of
@@ -148,22 +123,22 @@ func LoadLogging(flags *pflag.FlagSet) (Logging, error) {
 }
 
 // LoadStateDirs gives the databases of a command that looks at local state: those
-// at the paths, or those of the file if there is one. Of the databases at paths
-// only Path and StateDir are set; a state directory that is set for several of
-// them has a folder for each, as with a file.
-func LoadStateDirs(flags *pflag.FlagSet, file string, paths []string) ([]Database, error) {
+// at the paths, or those of the file if there is one, and its folders. Of the
+// databases at paths only Path and StateDir are set; a state directory that is set
+// for several of them has a folder for each, as with a file.
+func LoadStateDirs(flags *pflag.FlagSet, file string, paths []string) ([]Database, []Folder, error) {
 	if file != "" && len(paths) > 0 {
-		return nil, &Error{
+		return nil, nil, &Error{
 			Msg:    "databases are given both on the command line and with --config " + file,
 			Advice: "leave out one of the two",
 		}
 	}
 	if file != "" {
 		s, err := Load(flags, file, nil)
-		return s.Databases, err
+		return s.Databases, s.Folders, err
 	}
 	if _, err := LoadLogging(flags); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l := newLayers(flags)
 	dbs := make([]Database, 0, len(paths))
@@ -174,7 +149,7 @@ func LoadStateDirs(flags *pflag.FlagSet, file string, paths []string) ([]Databas
 		}
 		dbs = append(dbs, Database{Path: path, StateDir: l.stateDir(e)})
 	}
-	return dbs, l.bad.first()
+	return dbs, nil, l.bad.first()
 }
 
 // Load gives the settings from flags, the environment, the file (none if
@@ -184,9 +159,9 @@ func Load(flags *pflag.FlagSet, file string, args []string) (Settings, error) {
 	if err != nil {
 		return Settings{}, err
 	}
-	s := Settings{Logging: l.logging()}
+	s := Settings{Logging: l.logging(), Process: l.process()}
 	base := l.database(nil)
-	dbs := l.databases(entries)
+	dbs, folders := l.resolve(entries)
 	if err := l.bad.first(); err != nil {
 		return Settings{}, err
 	}
@@ -194,7 +169,7 @@ func Load(flags *pflag.FlagSet, file string, args []string) (Settings, error) {
 	case len(args) == 0 && len(entries) == 0:
 		return Settings{}, nothingToDo(file)
 	case len(args) == 0:
-		s.Databases = dbs
+		s.Databases, s.Folders = dbs, folders
 		return s, nil
 	case len(entries) > 0:
 		return Settings{}, &Error{
@@ -225,71 +200,10 @@ func nothingToDo(file string) error {
 	if file == "" {
 		return &Error{Msg: "no database to replicate", Advice: "write tidemark replicate DB URL, or --config FILE with a list of dbs"}
 	}
-	return &Error{Where: file, Msg: "no database to replicate: dbs is missing or empty", Advice: "list them under dbs, each with path and url"}
-}
-
-// databases resolves the entries of a file and refuses doubles: two engines
-// on one database or one replica would fight.
-func (l *layers) databases(entries []entry) []Database {
-	dbs := make([]Database, 0, len(entries))
-	places := make([]location.Location, len(entries))
-	paths := map[string]string{}
-	for i, e := range entries {
-		dbs = append(dbs, l.database(&e))
-		var err error
-		if places[i], err = location.Parse(e.url.text); err != nil {
-			l.wrongURL(e, err)
-			continue
-		}
-		same := func(other location.Location) bool { return other.Same(places[i]) }
-		if first := slices.IndexFunc(places[:i], same); first >= 0 {
-			l.wrong(e.where, e.line, "url "+e.url.text+" is listed already, at "+entries[first].where,
-				"each database needs a replica of its own: give them different prefixes")
-		}
-		abs, err := filepath.Abs(e.path.text)
-		if err != nil {
-			l.wrong(e.where, e.path.line, "path: "+err.Error(), "")
-			continue
-		}
-		if first, twice := paths[abs]; twice {
-			l.wrong(e.where, e.line, "path "+e.path.text+" is listed already, at "+first, "")
-			continue
-		}
-		paths[abs] = e.where
-	}
-	return dbs
-}
-
-// wrongURL notes that an entry's URL is none; a missing one is noted already.
-func (l *layers) wrongURL(e entry, err error) {
-	if e.url.text == "" {
-		return
-	}
-	advice := ""
-	var refused *location.Error
-	if errors.As(err, &refused) {
-		advice = refused.Advice
-	}
-	l.wrong(l.doc.place(e.url.line, "url"), e.url.line, err.Error(), advice)
+	return &Error{Where: file, Msg: "no database to replicate: dbs is missing or empty", Advice: "list them under dbs, each with path and url, or dir and url"}
 }
 
 // wrong notes what is wrong.
 func (l *layers) wrong(where string, line int, msg, advice string) {
 	l.bad = append(l.bad, &Error{Where: where, Msg: msg, Advice: advice, line: line})
-}
-
-// database resolves the settings of one database: of an entry of the file, or
-// (nil) the one on the command line.
-func (l *layers) database(e *entry) Database {
-	db := Database{
-		SyncInterval: l.interval(KeySyncInterval, "to ship at once", e), SnapshotInterval: l.interval(KeySnapshotInterval, "for none but the first", e),
-		CheckpointPages: l.count(KeyCheckpointPages, e),
-		KeepJournalMode: l.boolean(KeyKeepJournalMode, nil), StateDir: l.stateDir(e),
-		SpoolLimit: l.size(KeySpoolLimit, e), AllowNetworkFS: l.boolean(KeyAllowNetworkFS, e), Unfenced: l.boolean(KeyUnfenced, e),
-		Retention: l.retention(e),
-	}
-	if e != nil {
-		db.Path, db.URL, db.Origin = e.path.text, e.url.text, e.where
-	}
-	return db
 }

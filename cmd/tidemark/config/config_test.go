@@ -53,6 +53,7 @@ func TestLoadArguments(t *testing.T) {
 	}
 	want := config.Settings{
 		Logging: config.Logging{Level: slog.LevelInfo, Format: "text"},
+		Process: config.Process{MaxUploads: config.DefaultMaxUploads},
 		Databases: []config.Database{{
 			Path: "app.db", URL: "file://r", StateDir: "st", SyncInterval: 250 * time.Millisecond, SnapshotInterval: time.Hour, CheckpointPages: 1000,
 			SpoolLimit: 1 << 30, Retention: config.Retention{Policy: retain.Default(), Enabled: true},
@@ -240,8 +241,15 @@ func TestLoadRefuses(t *testing.T) {
 			msg:  `yml:3: sync-interval: "x" is not a duration`,
 		},
 		"the line of a value before that of a key": {file: "log-level: loud\nlog-fromat: text\n" + db, msg: `yml:1: log-level: unknown level`},
-		"flag":       {flags: []string{"--sync-interval", "x"}, args: []string{"a", "b"}, msg: "--sync-interval: "},
-		"flag pages": {flags: []string{"--checkpoint-pages", "-3"}, args: []string{"a", "b"}, msg: "--checkpoint-pages: "},
+		"address":     {file: "metrics-addr: here\n" + db, msg: `yml:1: metrics-addr: "here" is not an address`, hint: "127.0.0.1:"},
+		"no port":     {file: "metrics-addr: \"127.0.0.1:\"\n" + db, msg: `"127.0.0.1:" is not an address`},
+		"no uploads":  {file: "max-uploads: 0\n" + db, msg: `yml:1: max-uploads: "0" is not a number of uploads`},
+		"no rate":     {file: "max-request-rate: fast\n" + db, msg: `yml:1: max-request-rate: "fast" is not a number of requests`, hint: "0 for any"},
+		"infinite":    {file: "max-request-rate: inf\n" + db, msg: `"inf" is not a number`},
+		"backwards":   {file: "max-request-rate: -1\n" + db, msg: "the rate -1 is negative"},
+		"own for all": {file: "dbs:\n  - {path: a, url: \"file://b\", max-uploads: 3}\n", msg: `yml:2: unknown key "max-uploads"`},
+		"flag":        {flags: []string{"--sync-interval", "x"}, args: []string{"a", "b"}, msg: "--sync-interval: "},
+		"flag pages":  {flags: []string{"--checkpoint-pages", "-3"}, args: []string{"a", "b"}, msg: "--checkpoint-pages: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -276,7 +284,7 @@ func TestLoadStateDirsOnly(t *testing.T) {
 	file := writeFile(t, "state-dir: st\ndbs:\n  - {path: a.db, url: \"file://a\"}\n  - {path: b.db, url: \"file://b\", state-dir: own}\n")
 	of := func(flags *pflag.FlagSet, file string, paths ...string) (dirs []string) {
 		t.Helper()
-		dbs, err := config.LoadStateDirs(flags, file, paths)
+		dbs, _, err := config.LoadStateDirs(flags, file, paths)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -298,10 +306,10 @@ func TestLoadStateDirsOnly(t *testing.T) {
 	if diff := cmp.Diff([]string{"a.db ", "b.db "}, of(flagSet(t), "", "a.db", "b.db")); diff != "" {
 		t.Errorf("without a setting (-want +got):\n%s", diff)
 	}
-	if _, err := config.LoadStateDirs(flagSet(t), file, []string{"a.db"}); err == nil {
+	if _, _, err := config.LoadStateDirs(flagSet(t), file, []string{"a.db"}); err == nil {
 		t.Error("a file and a path are no error")
 	}
-	if _, err := config.LoadStateDirs(flagSet(t, "--log-level", "loud"), "", []string{"a.db"}); err == nil {
+	if _, _, err := config.LoadStateDirs(flagSet(t, "--log-level", "loud"), "", []string{"a.db"}); err == nil {
 		t.Error("an unknown log level is no error")
 	}
 }
@@ -325,8 +333,21 @@ func TestSample(t *testing.T) {
 	standard := config.Retention{Policy: retain.Default(), Enabled: true}
 	longer := standard
 	longer.Policy.History, longer.Policy.Weekly = 30*24*time.Hour, 10*52*7*24*time.Hour
+	office := standard
+	office.Policy.History = 24 * time.Hour
+	orders := config.Database{
+		Path: "/srv/app/orders.db", URL: "s3://acme-backups/app/orders?region=eu-central-1", SyncInterval: time.Second,
+		SnapshotInterval: time.Hour, CheckpointPages: 1000, StateDir: "/var/lib/tidemark/orders.db-", SpoolLimit: 1 << 30, Retention: standard,
+	}
+	atOffice := orders
+	atOffice.URL, atOffice.Replica, atOffice.SyncInterval, atOffice.Retention = "file:///mnt/office/tidemark/orders", "office", time.Minute, office
+	tenants := config.Database{
+		Path: "/srv/tenants", URL: "s3://acme-backups/tenants?region=eu-central-1", SyncInterval: time.Second,
+		SnapshotInterval: time.Hour, CheckpointPages: 1000, StateDir: "/var/lib/tidemark/tenants", SpoolLimit: 1 << 30, Retention: standard,
+	}
 	want := config.Settings{
 		Logging: config.Logging{Level: slog.LevelInfo, Format: "text"},
+		Process: config.Process{MaxUploads: config.DefaultMaxUploads, MetricsAddr: "127.0.0.1:9464"},
 		Databases: []config.Database{
 			{
 				Path: "/srv/app/main.db", URL: "s3://acme-backups/app/main?region=eu-central-1",
@@ -340,14 +361,16 @@ func TestSample(t *testing.T) {
 				Path: "/srv/app/sessions.db", URL: "file:///mnt/backup/tidemark/sessions",
 				SyncInterval: time.Second, SnapshotInterval: time.Hour, CheckpointPages: 1000, StateDir: "/var/lib/tidemark-sessions", SpoolLimit: 1 << 30, Retention: standard,
 			},
+			orders, atOffice,
 		},
+		Folders: []config.Folder{{Dir: "/srv/tenants", Pattern: "*.db", Recursive: true, Replicas: []config.Database{tenants}}},
 	}
 	ignore := cmpopts.IgnoreFields(config.Database{}, "Origin", "StateDir")
-	if diff := cmp.Diff(want, got, ignore); diff != "" {
+	if diff := cmp.Diff(want, got, ignore, cmpopts.IgnoreFields(config.Folder{}, "Origin")); diff != "" {
 		t.Error(diff)
 	}
-	for i, db := range got.Databases {
-		if prefix := want.Databases[i].StateDir; !strings.HasPrefix(filepath.ToSlash(db.StateDir), prefix) {
+	for i, db := range append(got.Databases, got.Folders[0].Replicas...) {
+		if prefix := append(want.Databases, want.Folders[0].Replicas...)[i].StateDir; !strings.HasPrefix(filepath.ToSlash(db.StateDir), prefix) {
 			t.Errorf("%s: state in %s, want %s…", db.Path, db.StateDir, prefix)
 		}
 	}

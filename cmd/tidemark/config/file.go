@@ -22,14 +22,6 @@ type setting struct {
 	line int
 }
 
-// entry is one database of a file's list.
-type entry struct {
-	where     string // "name:line: dbs[i]"
-	line      int
-	path, url setting
-	own       map[string]setting // what it sets for itself, by key
-}
-
 // keyDBs is the list of databases, which only a file can hold.
 const keyDBs = "dbs"
 
@@ -147,54 +139,6 @@ func (d *document) scalar(key string, node *yaml.Node) (s setting, ok bool) {
 		return setting{}, false
 	}
 	return setting{text: node.Value, line: node.Line}, true
-}
-
-func (d *document) entries(node *yaml.Node) []entry {
-	if node == nil {
-		return nil
-	}
-	if node.Kind != yaml.SequenceNode {
-		d.wrong(node.Line, keyDBs, "a list is expected here", "begin each database with a dash: - path: …")
-		return nil
-	}
-	entries := make([]entry, 0, len(node.Content))
-	for i, item := range node.Content {
-		entries = append(entries, d.entry(i, item))
-	}
-	return entries
-}
-
-func (d *document) entry(i int, node *yaml.Node) entry {
-	own := []string{KeySyncInterval, KeySnapshotInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyAllowNetworkFS, KeyUnfenced}
-	known := append([]string{"path", "url"}, own...)
-	before := len(d.bad)
-	values := d.mapping(node, append(known, keyRetention))
-	name := fmt.Sprintf("%s[%d]", keyDBs, i)
-	e := entry{where: d.place(node.Line, name), line: node.Line, own: d.retention(values[keyRetention])}
-	for _, key := range known {
-		if values[key] == nil {
-			continue
-		}
-		s, ok := d.scalar(key, values[key])
-		switch {
-		case !ok:
-		case key == "path":
-			e.path = s
-		case key == "url":
-			e.url = s
-		default:
-			e.own[key] = s
-		}
-	}
-	if len(d.bad) > before {
-		return e // a key may be missing only because it is mistyped
-	}
-	for _, need := range []struct{ key, text string }{{"path", e.path.text}, {"url", e.url.text}} {
-		if need.text == "" {
-			d.wrong(node.Line, name, need.key+" is missing", "each database needs path and url")
-		}
-	}
-	return e
 }
 
 // follow gives the node that an alias stands for.

@@ -2,10 +2,8 @@ package config
 
 import (
 	"fmt"
-	"hash/crc32"
 	"math"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -42,6 +40,7 @@ func keys() []string { return append(plainKeys(), retentionKeys()...) }
 func plainKeys() []string {
 	return []string{
 		KeySyncInterval, KeySnapshotInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyKeepJournalMode, KeyAllowNetworkFS, KeyUnfenced,
+		KeyMetricsAddr, KeyMaxUploads, KeyMaxRequestRate,
 		KeyLogLevel, KeyLogFormat,
 	}
 }
@@ -52,6 +51,8 @@ func newLayers(flags *pflag.FlagSet) *layers {
 	v.SetDefault(KeySnapshotInterval, DefaultSnapshotInterval.String())
 	v.SetDefault(KeyCheckpointPages, DefaultCheckpointPages)
 	v.SetDefault(KeySpoolLimit, DefaultSpoolLimit)
+	v.SetDefault(KeyMaxUploads, DefaultMaxUploads)
+	v.SetDefault(KeyMaxRequestRate, "0")
 	v.SetDefault(KeyLogLevel, strings.ToLower(DefaultLogLevel.String()))
 	v.SetDefault(KeyLogFormat, DefaultLogFormat)
 	for key, value := range retentionDefaults() {
@@ -121,11 +122,12 @@ func (l *layers) interval(key, zero string, e *entry) time.Duration {
 	return d
 }
 
-func (l *layers) count(key string, e *entry) int {
+// count reads a number of things, such as "pages".
+func (l *layers) count(key, things string, e *entry) int {
 	v := l.get(key, e)
 	n, err := strconv.Atoi(v.text)
 	if err != nil || n < 1 || n > math.MaxInt32 {
-		l.refuse(v, fmt.Sprintf("%q is not a number of pages", v.text), "write a whole number from 1 on")
+		l.refuse(v, fmt.Sprintf("%q is not a number of %s", v.text, things), "write a whole number from 1 on")
 	}
 	return n
 }
@@ -157,8 +159,9 @@ func (l *layers) size(key string, e *entry) int64 {
 	return int64(n)
 }
 
-func (l *layers) boolean(key string, e *entry) bool {
-	v := l.get(key, e)
+func (l *layers) boolean(key string, e *entry) bool { return l.truth(l.get(key, e)) }
+
+func (l *layers) truth(v value) bool {
 	switch strings.ToLower(v.text) {
 	case "", "false", "0", "no", "off":
 		return false
@@ -167,23 +170,6 @@ func (l *layers) boolean(key string, e *entry) bool {
 	}
 	l.refuse(v, fmt.Sprintf("%q is neither true nor false", v.text), "write true or false")
 	return false
-}
-
-// stateDir gives an entry's own folder, or one below the folder that is set
-// for all. Each database of a list gets its own even if it is the only one, so
-// that adding a second does not move the first one's state.
-func (l *layers) stateDir(e *entry) string {
-	v := l.get(KeyStateDir, e)
-	if v.text == "" || e == nil || (e.own[KeyStateDir].text != "" && !l.overridden(KeyStateDir)) {
-		return v.text
-	}
-	abs, err := filepath.Abs(e.path.text)
-	if err != nil {
-		l.refuse(v, err.Error(), "")
-		return ""
-	}
-	sum := crc32.ChecksumIEEE([]byte(filepath.ToSlash(abs)))
-	return filepath.Join(v.text, fmt.Sprintf("%s-%08x", filepath.Base(abs), sum))
 }
 
 func (l *layers) logging() Logging {

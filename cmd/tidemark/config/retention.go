@@ -67,7 +67,8 @@ func RetentionFlags(flags *pflag.FlagSet) {
 }
 
 // LoadRetention gives what is kept of the replica at a URL: by flags, environment,
-// the entry of the file (none if empty) that has the URL, and its top level.
+// the entry of the file (none if empty) that has the URL, or a folder of databases
+// whose replicas lie around it, and its top level.
 func LoadRetention(flags *pflag.FlagSet, file, url string) (Logging, Retention, error) {
 	l, entries, err := load(flags, file)
 	if err != nil {
@@ -75,10 +76,17 @@ func LoadRetention(flags *pflag.FlagSet, file, url string) (Logging, Retention, 
 	}
 	how, kept := l.logging(), l.retention(nil)
 	place, err := location.Parse(url)
-	for i, db := range l.databases(entries) {
-		if other, perr := location.Parse(db.URL); err == nil && perr == nil && other.Same(place) {
-			kept = l.retention(&entries[i])
+	consider := func(dbs []Database, has func(listed location.Location) bool) {
+		for _, db := range dbs {
+			if listed, perr := location.Parse(db.URL); err == nil && perr == nil && has(listed) {
+				kept = db.Retention
+			}
 		}
+	}
+	dbs, folders := l.resolve(entries)
+	consider(dbs, place.Same)
+	for _, f := range folders {
+		consider(f.Replicas, place.Within)
 	}
 	return how, kept, l.bad.first()
 }
