@@ -20,8 +20,12 @@ const (
 	// maxSegment is the stored size at which a segment is sealed before its
 	// time. A single transaction can exceed it.
 	maxSegment = 64 << 20
-	// maxLocked is how many frames are read under the write lock.
-	maxLocked = 4000
+	// maxLocked is how many frames are read under the write lock, and lockedTurn for
+	// how long at most. readTurn is how long is read at once without it: whatever
+	// is due is done in between, beside a writer that is faster, too.
+	maxLocked  = 4000
+	lockedTurn = 100 * time.Millisecond
+	readTurn   = 20 * time.Millisecond
 	// sumsEvery is how often the page sums are saved. After a crash they are
 	// rolled forward by the indexes of the segments since.
 	sumsEvery = 5 * time.Minute
@@ -61,6 +65,10 @@ type engine struct {
 	// write lock is held, under which nothing is done that can wait.
 	kept   wal.Position
 	locked bool
+	// readUntil ends a reading at the end of a commit, zero: at the WAL's end. cut
+	// tells that it did.
+	readUntil time.Time
+	cut       bool
 
 	// blindSince is when the wal-index could last be read, zero if it can be.
 	blindSince time.Time
@@ -161,11 +169,21 @@ type openSegment struct {
 // error: nothing would be shipped, and nobody would know.
 const maxBlind = 10 * time.Second
 
-// Read reads every commit that the WAL holds now into the open segment, and
-// tells how many there were. It leaves them for the next time if the wal-index
-// can't be read.
-func (e *engine) Read() (n int, err error) {
+// Read reads the commits that the WAL holds now into the open segment, as many as
+// it can in a moment, and tells how many there were. It leaves them for the next
+// time if the wal-index can't be read.
+func (e *engine) Read() (n int, err error) { return e.read(time.Now().Add(readTurn)) }
+
+// readAll does so without a limit in time.
+func (e *engine) readAll() error {
+	_, err := e.read(time.Time{})
+	return err
+}
+
+func (e *engine) read(until time.Time) (n int, err error) {
+	e.readUntil = until
 	n, err = e.readPublished()
+	e.readUntil = time.Time{}
 	if !errors.Is(err, source.ErrBusy) {
 		e.blindSince = time.Time{}
 		return n, err
@@ -180,6 +198,7 @@ func (e *engine) Read() (n int, err error) {
 }
 
 func (e *engine) readPublished() (n int, err error) {
+	e.cut = false
 	restarted, err := e.tail.renew()
 	if restarted {
 		// Until now the WAL stood still, so everything was secured by the
@@ -206,6 +225,10 @@ func (e *engine) readPublished() (n int, err error) {
 			if err := e.seal(); err != nil {
 				return n, err
 			}
+		}
+		if !e.readUntil.IsZero() && time.Now().After(e.readUntil) && e.tail.position().Frame < e.tail.limit {
+			e.cut = true
+			return n, nil
 		}
 	}
 }
@@ -247,8 +270,11 @@ func (e *engine) Keep(only wal.Salts) (uint32, error) {
 }
 
 // Secure is Keep under the write lock.
-func (e *engine) Secure() (uint32, error) {
-	if err := e.readLocked(); err != nil {
+func (e *engine) Secure() (uint32, error) { return e.secure(time.Now().Add(lockedTurn)) }
+
+// secure reads until a time, zero: without a limit to it.
+func (e *engine) secure(until time.Time) (uint32, error) {
+	if err := e.readLocked(until); err != nil {
 		return 0, err
 	}
 	// What SQLite counts must have been read. It counts 0 if the WAL is about
@@ -264,15 +290,17 @@ func (e *engine) Secure() (uint32, error) {
 
 // readLocked reads under the write lock, but not for long: source.ErrBehind says
 // that there is more. A transaction that is longer than that is source.ErrBusy.
-func (e *engine) readLocked() error {
+func (e *engine) readLocked(until time.Time) error {
 	from := e.tail.position()
-	e.locked, e.tail.until = true, from.Frame+maxLocked
+	e.locked, e.tail.until, e.readUntil = true, from.Frame+maxLocked, until
 	_, err := e.readPublished()
-	e.locked, e.tail.until = false, 0
+	e.locked, e.tail.until, e.readUntil = false, 0, time.Time{}
 	if err != nil {
 		return err
 	}
 	switch at := e.tail.position(); {
+	case e.cut:
+		return source.ErrBehind
 	case e.tail.beyond == 0:
 		return nil
 	case at == from:
@@ -455,7 +483,7 @@ func (e *engine) tell() {
 // finish reads and seals what is left, and remembers where to go on.
 func (e *engine) finish() error {
 	if !e.db.Parked() { // else there is nothing to read
-		if _, err := e.Read(); err != nil {
+		if err := e.readAll(); err != nil {
 			return err
 		}
 	}

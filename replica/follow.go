@@ -284,6 +284,9 @@ func (e *engine) handedOff(res source.HandOffResult) {
 		e.status.blocks(nil)
 		return
 	}
+	if res.Behind {
+		return
+	}
 	e.nextHand = time.Now().Add(e.handDelay)
 	e.handDelay = min(2*e.handDelay, maxHandDelay)
 }

@@ -205,7 +205,7 @@ type Report struct {
 	// Commits is the number of commits that this run has shipped, the state
 	// that a new replica begins with included.
 	Commits uint64
-	// UploadedBytes is what that took.
+	// UploadedBytes is what that took, with snapshots and packs.
 	UploadedBytes int64
 }
 

@@ -114,7 +114,7 @@ func (e *engine) close() error {
 // verifyFile compares all pages of a database file that was touched, err, with
 // what they should be. A file's time changes for less than a write.
 func (e *engine) verifyFile(ctx context.Context, err error) error {
-	if _, err := e.Read(); err != nil {
+	if err := e.readAll(); err != nil {
 		return err
 	}
 	at := e.tail.position()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"tidemark/replica/archive"
 	"tidemark/replica/local"
@@ -213,9 +214,10 @@ func (e *engine) carryOnIfSame(ctx context.Context, att *source.Attachment, from
 	return e.resync(ctx, att, "the database file was changed under its WAL while tidemark was down")
 }
 
-// resume reads what was committed before a pin, under the write lock.
+// resume reads what was committed before a pin, under the write lock. That it is not
+// much Attach has seen to.
 func (e *engine) resume(wal.Header, wal.Position) error {
-	_, err := e.Secure()
+	_, err := e.secure(time.Time{})
 	return err
 }
 

@@ -28,7 +28,7 @@ func (s *shipper) tend() {
 		Packing: o.packing, NoPacks: o.NoPacks, Retain: o.Retain, Policy: o.Retention,
 		Cache:  upkeep.NewCache(s.dir.FS(), filepath.Join(s.dir.Path(), "cache"), o.CacheSize),
 		Writer: o.Writer, Turn: turn, Now: o.Now, Logger: s.log,
-		Packed: s.status.packed, Pruned: s.status.pruned,
+		Packed: s.packed, Pruned: s.status.pruned,
 	}))
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,6 +40,12 @@ func (s *shipper) tended() *upkeep.Runner {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.upkeep
+}
+
+// packed takes note of a pack that was put.
+func (s *shipper) packed(bytes int64) {
+	s.status.packed(bytes)
+	s.report.addBytes(bytes)
 }
 
 // uploaded hands on a segment that is in the archive now, with its file.
