@@ -56,8 +56,9 @@ type seat struct {
 	// awaited tells that the WAL holds, or may hold, what it has yet to read:
 	// others wait for it with their hand-offs, for a while.
 	awaited bool
-	// parked tells that it has nothing to do with the database for now.
-	parked bool
+	// parked tells that it has nothing to do with the database for now, followed that
+	// it has joined at all.
+	parked, followed bool
 	// passes is the database's count when it was followed last.
 	passes int
 	// since is when it began to be awaited.
@@ -68,6 +69,8 @@ const (
 	// awaitFactor is how many times longer than it should be a WAL grows while one
 	// of several replications has failed, or is starting.
 	awaitFactor = 16
+	// awaitFail is for how long they wait at most.
+	awaitFail = time.Minute
 	// leaveQuiet is how long nothing is handed off after one of several has stopped:
 	// the others are likely to stop, too, and what is in the WAL then shows the next
 	// start that nothing was missed.
@@ -147,7 +150,9 @@ func (d *database) close(ctx context.Context, s *seat) error {
 	defer d.mu.Unlock()
 	s.engine, s.awaited = nil, false
 	if d.users--; d.users > 0 {
-		d.left = time.Now()
+		if s.followed {
+			d.left = time.Now()
+		}
 		return nil
 	}
 	db := d.DB
@@ -177,7 +182,7 @@ func (d *database) apart(fn func() error) error {
 // join has an engine take part. It must have read to where the pin stands, or be
 // able to from there.
 func (d *database) join(s *seat, e *engine) {
-	s.engine, s.lost, s.awaited, s.parked = e, nil, true, false
+	s.engine, s.lost, s.awaited, s.parked, s.followed = e, nil, true, false, true
 }
 
 // unjoin ends that. What the WAL holds is still awaited to be read.
@@ -220,7 +225,9 @@ func (d *database) mayPass(frames, most int) bool {
 	if time.Since(d.left) < leaveQuiet {
 		return false
 	}
-	return d.complete() && !slices.ContainsFunc(d.seats, func(s *seat) bool { return s.awaited && s.engine == nil })
+	return d.complete() && !slices.ContainsFunc(d.seats, func(s *seat) bool {
+		return s.awaited && s.engine == nil && time.Since(s.since) < awaitFail
+	})
 }
 
 // complete tells whether all have come that are to, or won't.
@@ -235,7 +242,7 @@ func (d *database) mayYield() bool {
 
 // pass calls what may end a pin, and tells those that it has left behind.
 func (d *database) pass(s *seat, fn func(source.Drainer) error) error {
-	drain := source.Drainer(everybody{d, s})
+	drain := source.Drainer(&everybody{database: d, lead: s})
 	if s.engine != nil && !d.others(s) {
 		drain = s.engine
 	}
@@ -259,17 +266,30 @@ func (d *database) leaveOut(s *seat, why error) {
 	s.lost = why
 }
 
+// doubt has all others that have joined look at the file for themselves.
+func (d *database) doubt(s *seat, why error) {
+	for _, o := range d.seats {
+		if o != s && o.engine != nil {
+			d.leaveOut(o, why)
+		}
+	}
+}
+
 // everybody drains the WAL for all that have joined. One that can't is left out, and
-// what is under way is given up for it, but only once: from then on it is waited for,
-// see mayPass, and then no longer.
+// what is under way is given up for it. From then on it is waited for, but not for
+// ever: see mayPass.
 type everybody struct {
 	*database
 	lead *seat
+	// failed is for whom it is given up.
+	failed error
 }
 
 // each calls fn for all of them.
-func (d everybody) each(fn func(*engine) error) error {
-	var failed error
+func (d *everybody) each(fn func(*engine) error) error {
+	if d.failed != nil {
+		return d.failed
+	}
 	for _, s := range slices.Clone(d.seats) {
 		if s.engine == nil {
 			continue
@@ -281,14 +301,14 @@ func (d everybody) each(fn func(*engine) error) error {
 			return err
 		default:
 			d.leaveOut(s, err)
-			failed = fmt.Errorf("%w: another replica of the database has failed: %v", source.ErrBusy, err) //nolint:errorlint // that is told to its own
+			d.failed = fmt.Errorf("%w: another replica of the database has failed: %v", source.ErrBusy, err) //nolint:errorlint // that is told to its own
 		}
 	}
-	return failed
+	return d.failed
 }
 
 // Read implements source.Drainer.
-func (d everybody) Read() (commits int, err error) {
+func (d *everybody) Read() (commits int, err error) {
 	err = d.each(func(e *engine) error {
 		n, err := e.Read()
 		commits = max(commits, n)
@@ -298,10 +318,10 @@ func (d everybody) Read() (commits int, err error) {
 }
 
 // Keep implements source.Drainer.
-func (d everybody) Keep(only wal.Salts) (frames uint32, err error) {
-	joined := d.joined()
+func (d *everybody) Keep(only wal.Salts) (frames uint32, err error) {
 	frames, err = d.least(func(e *engine) (uint32, error) { return e.Keep(only) })
-	if err != nil && only != (wal.Salts{}) && d.joined() < joined && d.joined() > 0 {
+	if d.failed != nil && only != (wal.Salts{}) && d.joined() > 0 {
+		d.failed = nil
 		// Nothing can be given up any more: the WAL was not pinned. Who has failed
 		// must not make the others fail.
 		return d.least(func(e *engine) (uint32, error) { return e.Keep(only) })
@@ -310,11 +330,11 @@ func (d everybody) Keep(only wal.Salts) (frames uint32, err error) {
 }
 
 // Secure implements source.Drainer.
-func (d everybody) Secure() (frames uint32, err error) {
+func (d *everybody) Secure() (frames uint32, err error) {
 	return d.least((*engine).Secure)
 }
 
-func (d everybody) least(fn func(*engine) (uint32, error)) (frames uint32, err error) {
+func (d *everybody) least(fn func(*engine) (uint32, error)) (frames uint32, err error) {
 	first := true
 	err = d.each(func(e *engine) error {
 		n, err := fn(e)
@@ -330,11 +350,21 @@ func (d everybody) least(fn func(*engine) (uint32, error)) (frames uint32, err e
 func (d *database) attach(ctx context.Context, s *seat, known source.Known, resume func(wal.Header, wal.Position) error) (*source.Attachment, error) {
 	d.unjoin(s)
 	passes := d.passes
-	for d.images > 0 {
+	defer context.AfterFunc(ctx, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.still.Broadcast()
+	})()
+	for d.images > 0 && ctx.Err() == nil {
 		d.still.Wait()
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if d.others(s) { // to attach is to take the file as it is
+		if err := d.Check(ctx); errors.Is(err, source.ErrTouched) {
+			d.doubt(s, err)
+		}
 	}
 	known.Pinned = known.Pinned && passes == d.passes
 	for {
@@ -348,6 +378,7 @@ func (d *database) attach(ctx context.Context, s *seat, known source.Known, resu
 			return err
 		})
 		if !errors.Is(err, source.ErrBusy) || d.joined() == joined {
+			s.passes = d.passes
 			return att, err
 		}
 	}

@@ -341,6 +341,7 @@ func (e *engine) remember(survive local.Durability) error {
 
 // take adds a commit of the WAL to the open segment and to the state.
 func (e *engine) take(c wal.Commit) error {
+	e.last.read, e.stirred = time.Now(), true
 	now := e.now()
 	if len(e.seen) > 0 {
 		now, e.seen = e.seen[0], e.seen[1:]

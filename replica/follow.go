@@ -55,9 +55,15 @@ type moments struct {
 
 // follow reads, hands off and seals until ctx ends. It has the database's lock but
 // while it pauses.
-func (e *engine) follow(ctx context.Context) error {
+func (e *engine) follow(ctx context.Context) (err error) {
 	e.db.mu.Lock()
 	defer e.db.mu.Unlock()
+	// What has failed may have read a commit in part: nobody may read on for it.
+	defer func() {
+		if err != nil {
+			e.db.unjoin(e.seat)
+		}
+	}()
 	e.nextHand = time.Now()
 	e.handDelay = minHandDelay
 	e.last = moments{handed: time.Now(), checked: time.Now(), read: time.Now(), kept: time.Now(), alert: time.Now()}
@@ -110,9 +116,6 @@ func (e *engine) turn(ctx context.Context) (n int, err error) {
 	}
 	if n, err = e.Read(); err != nil {
 		return n, err
-	}
-	if n > 0 {
-		e.last.read, e.stirred = time.Now(), true
 	}
 	switch {
 	case e.handOffDue():
@@ -269,7 +272,10 @@ func (e *engine) handOff(ctx context.Context) error {
 	e.log.Debug("handed off the WAL", slog.Bool("complete", res.Complete),
 		slog.Uint64("frames", uint64(e.tail.sealed.Frame)), slog.Duration("locked", res.Locked), slog.String("why", res.Why))
 	if res.Complete {
-		return e.sampleFile()
+		if err = e.sampleFile(); errors.Is(err, ErrOverwritten) {
+			e.db.doubt(e.seat, fmt.Errorf("%w: %v", source.ErrTouched, err)) //nolint:errorlint // each finds out for itself
+		}
+		return err
 	}
 	e.warnOfReaders(res)
 	return nil

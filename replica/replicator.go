@@ -173,8 +173,10 @@ func (r *replicator) waitTurn(ctx context.Context, d time.Duration) error {
 	}
 	defer r.db.mu.Unlock()
 	held, err := r.db.AwaitHeld(ctx, d)
-	if !held {
+	if !held { // for all that wait
 		r.sealed = wal.Position{}
+		r.db.passes++
+		r.db.gaps = r.db.Gaps()
 	}
 	return err
 }
@@ -193,7 +195,7 @@ func (r *replicator) follow(ctx context.Context) error {
 	r.db.mu.Lock()
 	r.db.unjoin(r.seat)
 	r.sealed = wal.Position{}
-	if e.table != nil && !e.adrift && r.db.Held() {
+	if e.table != nil && !e.adrift && r.seat.lost == nil && r.db.Held() {
 		r.sealed = e.tail.sealed
 	}
 	r.db.mu.Unlock()
@@ -272,7 +274,13 @@ func (r *replicator) trim(ctx context.Context) error {
 	r.db.mu.Lock()
 	defer r.db.mu.Unlock()
 	if r.db.Held() {
-		return r.db.InPlace() // others see to it
+		if r.db.awaited() {
+			return r.db.InPlace() // others see to it
+		}
+		if err := r.db.Unpark(ctx); err != nil {
+			return err
+		}
+		r.db.Release(ctx) // they have left
 	}
 	return errors.Join(r.db.Check(ctx), r.db.Trim(ctx))
 }

@@ -52,7 +52,12 @@ func (e *engine) run(ctx context.Context) error {
 // behalf.
 func (e *engine) leave(last func() error) error {
 	return e.db.with(func() error {
-		err := last()
+		err := e.seat.lost
+		if err == nil {
+			err = last()
+		} else { // what it has read is not whole
+			err = fmt.Errorf("stopped before it could go on from where others went on without it: %w", err)
+		}
 		e.db.unjoin(e.seat)
 		e.seat.awaited = false
 		return err

@@ -330,8 +330,8 @@ func advance(t *testing.T, b *mem.Bucket, at state.TXID) {
 	e.stop()
 }
 
-// What a kill leaves of several replicas at any moment is gone on from, by each on
-// its own: no state is wrong, and what had been promised is there.
+// What a kill leaves of several replicas is gone on from, by each on its own: no state
+// is wrong, and what had been promised is there.
 func TestSeveralKilled(t *testing.T) {
 	t.Parallel()
 	s := newSeveral(t)
@@ -340,16 +340,27 @@ func TestSeveralKilled(t *testing.T) {
 	for round := range 6 {
 		var es []*engine
 		for i, b := range buckets {
-			es = append(es, launch(t, s.of(2, s.options(names[i], b))))
+			opts := s.of(2, s.options(names[i], b))
+			if round%2 == 1 {
+				opts.SyncInterval = time.Hour // all is in the spool
+			}
+			es = append(es, launch(t, opts))
 		}
 		s.commit(1 + rand.IntN(40))
-		// Local state first, as it is noted after what it is about.
+		if round%2 == 0 { // nothing is under way
+			for i, b := range buckets {
+				spool := filepath.Join(s.stateDir(s.dir, names[i]), "spool")
+				waitFor(t, func() bool { return restored(t, b, 0) == s.states[len(s.states)-1] && folderSize(t, spool) == 0 })
+			}
+		}
 		dir := filepath.Join(t.TempDir(), "killed")
 		frozen := make([]*mem.Bucket, len(buckets))
-		for i := range buckets {
-			copyState(t, s.stateDir(s.dir, names[i]), s.stateDir(dir, names[i]))
-			frozen[i] = clone(t, buckets[i], func(string) bool { return true })
-		}
+		s.proc.Locked(s.a.path, func(replica.Seats) { // nobody reads
+			for i := range buckets {
+				copyState(t, s.stateDir(s.dir, names[i]), s.stateDir(dir, names[i]))
+				frozen[i] = clone(t, buckets[i], func(string) bool { return true })
+			}
+		})
 		s.commit(rand.IntN(4))
 		for _, e := range es {
 			e.end() //nolint:errcheck // it ships to a bucket that is forgotten
@@ -359,20 +370,27 @@ func TestSeveralKilled(t *testing.T) {
 	}
 	for i, b := range buckets {
 		launch(t, s.options(names[i], b)).stop()
-		at, cs := -1, commitsOf(t, b)
-		for _, c := range cs {
-			got := restored(t, b, c.TXID)
-			next := slices.Index(s.states[at+1:], got)
-			if next < 0 || !c.Resync && next > 0 {
-				t.Fatalf("replica %d, TXID %v (resync: %t): the state is %d commits after the one before it", i, c.TXID, c.Resync, next+1)
-			}
-			at += next + 1
-		}
-		if at != len(s.states)-1 {
-			t.Errorf("replica %d ends with commit %d of %d", i, at+1, len(s.states))
-		}
-		t.Logf("replica %d: %d commits of %d", i, len(cs), len(s.states))
+		s.inOrder(i, b)
 	}
+}
+
+// inOrder checks that a replica has the states of the database in their order, and
+// leaves none out but where it says so.
+func (s *several) inOrder(i int, b storage.Bucket) {
+	s.Helper()
+	at, cs := -1, commitsOf(s.T, b)
+	for _, c := range cs {
+		got := restored(s.T, b, c.TXID)
+		next := slices.Index(s.states[at+1:], got)
+		if next < 0 || !c.Resync && next > 0 {
+			s.Fatalf("replica %d, TXID %v (resync: %t): the state is %d commits after the one before it", i, c.TXID, c.Resync, next+1)
+		}
+		at += next + 1
+	}
+	if at != len(s.states)-1 {
+		s.Errorf("replica %d ends with commit %d of %d", i, at+1, len(s.states))
+	}
+	s.Logf("replica %d: %d commits of %d", i, len(cs), len(s.states))
 }
 
 func (*several) stateDir(dir, name string) string {

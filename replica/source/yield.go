@@ -186,6 +186,7 @@ func (d *DB) checkpointing(ctx context.Context) (bool, error) {
 // again: then the pin was as good as held.
 func (d *DB) passAndHold(ctx context.Context) (held bool, err error) {
 	before, berr := d.index()
+	was, werr := d.moment(ctx)
 	d.gaps++
 	d.unpin(ctx)
 	for until := time.Now().Add(maxAside); time.Now().Before(until); {
@@ -200,7 +201,11 @@ func (d *DB) passAndHold(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	after, aerr := d.index()
-	held = berr == nil && aerr == nil && after == before
+	now, nerr := d.moment(context.WithoutCancel(ctx))
+	// If the checkpoint has copied the rest of the WAL, the new pin may be in slot 0:
+	// then the next writer restarts the WAL over what nobody has read.
+	same := berr == nil && aerr == nil && werr == nil && nerr == nil && after == before
+	held = same && (was.frames == was.copied || now.copied < now.frames)
 	if held {
 		d.gaps--
 	}
