@@ -41,7 +41,7 @@ func killDuration(t *testing.T) time.Duration {
 }
 
 // TestKill kills an application and tidemark, alone and together, at any moment
-// and at the bad ones, pauses them, and starts them again, for two minutes or as
+// and at the bad ones, pauses them, and starts them again, for half a minute or as
 // long as TIDEMARK_TEST_KILL says. No commit may be lost, and every TXID must be
 // a state that was committed. Where the WAL restarted and tidemark did not live
 // to see it, commits become one, marked as a repair: at most one for each start,
