@@ -130,14 +130,18 @@ func pardonsInjected(err error) bool {
 
 // near are the pairs of a crash soon after a failure, where what the one has left
 // undone meets the other. In CI it is one of 30, and other ones the next time, so
-// that an operation has one or two.
+// that an operation has one or two; with the race detector half of these.
 func near(ops int, seed uint64) (ps []pair) {
 	long := os.Getenv("TIDEMARK_TEST_LONG") != ""
+	of := uint64(30)
+	if slowly {
+		of = 60
+	}
 	for j := 1; j <= ops; j++ {
 		for d := 1; d <= 6; d++ {
 			for k := range kinds {
 				for i, length := range []int{1, 4} {
-					if turn := j + 7*d + 11*int(k) + 3*i; long || uint64(turn)%30 == seed%30 {
+					if turn := j + 7*d + 11*int(k) + 3*i; long || uint64(turn)%of == seed%of {
 						ps = append(ps, pair{fail: j, length: length, kind: k, crash: j + d, losses: losses(d + j)})
 					}
 				}
@@ -174,6 +178,9 @@ func TestCrashAfterFailure(t *testing.T) {
 	whole.tell()
 	seed := seedOf(t)
 	n := 50
+	if slowly {
+		n = 20
+	}
 	if os.Getenv("TIDEMARK_TEST_LONG") != "" {
 		n = 1000
 	}
