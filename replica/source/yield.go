@@ -186,7 +186,7 @@ func (d *DB) checkpointing(ctx context.Context) (bool, error) {
 // again: then the pin was as good as held.
 func (d *DB) passAndHold(ctx context.Context) (held bool, err error) {
 	before, berr := d.index()
-	was, werr := d.moment(ctx)
+	wasFrames, wasCopied, werr := d.walIndex(ctx, freePatience)
 	d.gaps++
 	d.unpin(ctx)
 	for until := time.Now().Add(maxAside); time.Now().Before(until); {
@@ -201,11 +201,11 @@ func (d *DB) passAndHold(ctx context.Context) (held bool, err error) {
 		return false, err
 	}
 	after, aerr := d.index()
-	now, nerr := d.moment(context.WithoutCancel(ctx))
+	frames, copied, nerr := d.walIndex(context.WithoutCancel(ctx), freePatience)
 	// If the checkpoint has copied the rest of the WAL, the new pin may be in slot 0:
 	// then the next writer restarts the WAL over what nobody has read.
 	same := berr == nil && aerr == nil && werr == nil && nerr == nil && after == before
-	held = same && (was.frames == was.copied || now.copied < now.frames)
+	held = same && (wasFrames == wasCopied || copied < frames)
 	if held {
 		d.gaps--
 	}
