@@ -35,13 +35,16 @@ func TestStop(t *testing.T) {
 	settled(t, p, at, app.write(t, 50))
 	p.stop(t)
 	carried := 0
-	for range 3 {
+	const starts = 6
+	for range starts {
 		if carriesOn(t, app, at, db) {
 			carried++
 		}
 	}
-	if carried < 2 { // the application checkpoints at most once in so few commits
-		t.Errorf("%d of 3 starts carried on", carried)
+	// The application checkpoints at most once in so few commits. If the WAL has
+	// restarted, about one in four has a frame that is as the page was before.
+	if carried < 2 {
+		t.Errorf("%d of %d starts carried on", carried, starts)
 	}
 	app.checkpoint(t)
 	app.close(t)
@@ -57,7 +60,8 @@ func TestStop(t *testing.T) {
 // tidemark is down, as it does with the next commit after a hand-off: nothing of
 // the new one is in the database file yet, which proves that it continues the old
 // one. Only if the application itself has checkpointed meanwhile, and so restarted
-// the WAL, those that came while tidemark was down are one, a repair.
+// the WAL, or if it looks as if it had, since a frame of the new one is what the
+// page was before, those that came while tidemark was down are one, a repair.
 func carriesOn(t *testing.T, app *writer, at place, db string) bool {
 	t.Helper()
 	const each = 20
