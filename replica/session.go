@@ -59,7 +59,7 @@ func (e *engine) leave(last func() error) error {
 			err = fmt.Errorf("stopped before it could go on from where others went on without it: %w", err)
 		}
 		e.db.unjoin(e.seat)
-		e.seat.awaited = false
+		e.seat.awaited, e.db.left = false, time.Now()
 		return err
 	})
 }

@@ -161,6 +161,7 @@ func TestSeveralFailsLocked(t *testing.T) {
 		close(stop)
 		<-done
 	})
+	waitFor(t, func() bool { return restored(t, buckets[1], 0) == s.a.digest() })
 	es[0].stop()
 	es[1].stop()
 	if n := resyncs(t, buckets[1]); n > 0 {
