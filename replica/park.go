@@ -46,8 +46,9 @@ func (e *engine) park(ctx context.Context) (changed bool, err error) {
 	for began := time.Now(); ctx.Err() == nil && err == nil && !changed; {
 		e.status.parks(true)
 		look := parkLook
-		if time.Since(began) > parkLong {
-			look = parkLookLong
+		if now := time.Now(); now.Sub(began) > parkLong {
+			// All of a process at the same time: to wake it up costs more than to look.
+			look = now.Truncate(parkLookLong).Add(parkLookLong).Sub(now)
 		}
 		if changed = e.pause(ctx, look, e.watch.changed); !changed {
 			changed, err = e.disturbed()
