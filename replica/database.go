@@ -225,8 +225,13 @@ func (d *database) mayPass(frames, most int) bool {
 	if time.Since(d.left) < leaveQuiet {
 		return false
 	}
-	return d.complete() && !slices.ContainsFunc(d.seats, func(s *seat) bool {
-		return s.awaited && s.engine == nil && time.Since(s.since) < awaitFail
+	return !d.waits(awaitFail)
+}
+
+// waits tells whether anyone is waited for, who is for so long at most.
+func (d *database) waits(patience time.Duration) bool {
+	return !d.complete() || slices.ContainsFunc(d.seats, func(s *seat) bool {
+		return s.awaited && s.engine == nil && time.Since(s.since) < patience
 	})
 }
 
@@ -235,9 +240,7 @@ func (d *database) complete() bool { return d.came >= d.expected || time.Since(d
 
 // mayYield tells whether the application's checkpoints may pass.
 func (d *database) mayYield() bool {
-	return d.images == 0 && d.complete() && !slices.ContainsFunc(d.seats, func(s *seat) bool {
-		return s.awaited && s.engine == nil && time.Since(s.since) < awaitYield
-	})
+	return d.images == 0 && !d.waits(awaitYield)
 }
 
 // pass calls what may end a pin, and tells those that it has left behind.
@@ -251,11 +254,7 @@ func (d *database) pass(s *seat, fn func(source.Drainer) error) error {
 	d.passes++
 	if gaps := d.Gaps(); gaps != d.gaps || errors.Is(err, source.ErrAside) {
 		d.gaps = gaps
-		for _, o := range d.seats {
-			if o != s && o.engine != nil {
-				d.leaveOut(o, source.ErrAside)
-			}
-		}
+		d.leaveOthers(s, source.ErrAside)
 	}
 	return err
 }
@@ -266,8 +265,9 @@ func (d *database) leaveOut(s *seat, why error) {
 	s.lost = why
 }
 
-// doubt has all others that have joined look at the file for themselves.
-func (d *database) doubt(s *seat, why error) {
+// leaveOthers goes on without all others that have joined: each finds out for itself
+// where it stands.
+func (d *database) leaveOthers(s *seat, why error) {
 	for _, o := range d.seats {
 		if o != s && o.engine != nil {
 			d.leaveOut(o, why)
@@ -363,7 +363,7 @@ func (d *database) attach(ctx context.Context, s *seat, known source.Known, resu
 	}
 	if d.others(s) { // to attach is to take the file as it is
 		if err := d.Check(ctx); errors.Is(err, source.ErrTouched) {
-			d.doubt(s, err)
+			d.leaveOthers(s, err)
 		}
 	}
 	known.Pinned = known.Pinned && passes == d.passes

@@ -273,7 +273,7 @@ func (e *engine) handOff(ctx context.Context) error {
 		slog.Uint64("frames", uint64(e.tail.sealed.Frame)), slog.Duration("locked", res.Locked), slog.String("why", res.Why))
 	if res.Complete {
 		if err = e.sampleFile(); errors.Is(err, ErrOverwritten) {
-			e.db.doubt(e.seat, fmt.Errorf("%w: %v", source.ErrTouched, err)) //nolint:errorlint // each finds out for itself
+			e.db.leaveOthers(e.seat, fmt.Errorf("%w: %v", source.ErrTouched, err)) //nolint:errorlint // each finds out for itself
 		}
 		return err
 	}
