@@ -237,11 +237,15 @@ func (d *DB) connect(ctx context.Context) error {
 		if *c != nil {
 			continue
 		}
-		conn, err := d.db.Conn(ctx)
+		// The settings of a connection read the schema, and so wait for locks.
+		err := retryBusy(ctx, openPatience, func() (err error) {
+			*c, err = d.db.Conn(ctx)
+			return err
+		})
 		if err != nil {
+			*c = nil
 			return fmt.Errorf("open %s: %w", d.path, err)
 		}
-		*c = conn
 	}
 	return nil
 }
