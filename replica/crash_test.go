@@ -1,10 +1,12 @@
 package replica_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,6 +91,13 @@ func newTrial(t *testing.T, plan disktest.Plan) *trial {
 	tr.opts.Bucket = tr.counted
 	tr.opts.CheckpointPages, tr.opts.StopPatience = 6, 100*time.Millisecond
 	tr.opts = tr.opts.On(d).Packed(upkeep.Packing{Newest: 2, Most: 1, Share: 1})
+	var log bytes.Buffer
+	tr.opts.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("the log: ", log.String())
+		}
+	})
 	return tr
 }
 

@@ -52,7 +52,9 @@ type Known struct {
 // them, from a position on: if the pin finds the WAL backfilled, the next writer
 // overwrites them. After an error the WAL can have restarted before it was read.
 func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, from wal.Position) error) (*Attachment, error) {
-	if err := d.pinFor(ctx, known.Others); err != nil {
+	// One that there is stays until all is read: a new one of a WAL that the file
+	// has may be in slot 0, and the next writer restarts the WAL next to it.
+	if err := d.Hold(ctx); err != nil {
 		return nil, d.explain(err)
 	}
 	// A connection that was opened before the database was switched to WAL
@@ -101,15 +103,6 @@ func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, 
 			return a, err
 		}
 	}
-}
-
-// pinFor pins the database, and lets others that read it secure what only the pin
-// before that keeps.
-func (d *DB) pinFor(ctx context.Context, others Drainer) error {
-	if others == nil || d.pinned < 0 {
-		return d.pin(ctx)
-	}
-	return d.exchange(ctx, others)
 }
 
 // attachLocked is the part under the write lock, which it gives back. It gives

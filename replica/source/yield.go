@@ -139,12 +139,9 @@ func (d *DB) standAgain(ctx context.Context, drain Drainer, before wal.Index) er
 }
 
 // lockOrStuck takes the write lock, or tells that a checkpoint has it that may
-// wait for the pin. It asks for that only when nothing is committed: to ask is to
-// checkpoint, and what the database file holds may be what continuity is proven by.
+// wait for the pin.
 func (d *DB) lockOrStuck(ctx context.Context) (stuck bool, err error) {
-	start, since := time.Now(), time.Time{}
-	var last moment
-	var still time.Time
+	start, s := time.Now(), suspicion{}
 	for {
 		err := d.lock(ctx, 0)
 		if !errors.Is(err, ErrBusy) || time.Since(start) > openPatience {
@@ -153,25 +150,41 @@ func (d *DB) lockOrStuck(ctx context.Context) (stuck bool, err error) {
 		if err := sleep(ctx, yieldPause); err != nil {
 			return false, err
 		}
-		if now, err := d.moment(ctx); err != nil || now != last {
-			last, still = now, time.Now()
-			continue
-		}
-		if time.Since(still) < zeroPatience {
-			continue
-		}
-		busy, err := d.checkpointing(ctx)
-		switch {
-		case err != nil:
-			return false, err
-		case !busy:
-			since = time.Time{}
-		case since.IsZero():
-			since = time.Now()
-		case time.Since(since) > asidePatience:
-			return true, nil
+		if stuck, err := s.confirm(ctx, d); stuck || err != nil {
+			return stuck, err
 		}
 	}
+}
+
+// suspicion is that who has the write lock is a checkpoint of the application's that
+// waits for the pin. It asks for that only when nothing is committed: to ask is to
+// checkpoint, and what the database file holds may be what continuity is proven by.
+type suspicion struct {
+	last moment
+	// still and since tell since when nothing has been committed, and since when a
+	// checkpoint has been under way.
+	still, since time.Time
+}
+
+// confirm is called again and again as long as the lock is not to be had.
+func (s *suspicion) confirm(ctx context.Context, d *DB) (stuck bool, err error) {
+	if now, err := d.moment(ctx); err != nil || now != s.last {
+		s.last, s.still = now, time.Now()
+		return false, nil //nolint:nilerr // it can't be told while the application commits
+	}
+	if time.Since(s.still) < zeroPatience {
+		return false, nil
+	}
+	busy, err := d.checkpointing(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case !busy:
+		s.since = time.Time{}
+	case s.since.IsZero():
+		s.since = time.Now()
+	}
+	return busy && time.Since(s.since) > asidePatience, nil
 }
 
 // checkpointing tells whether a checkpoint of the application's is under way. If
@@ -214,30 +227,43 @@ func (d *DB) passAndHold(ctx context.Context) (held bool, err error) {
 
 // AwaitHeld waits, while the database is pinned and nobody reads the WAL, and lets
 // checkpoints of the application's pass. It tells whether the pin was held all
-// the time.
+// the time. The database file stays as it is unless such a checkpoint waits.
 func (d *DB) AwaitHeld(ctx context.Context, wait time.Duration) (held bool, err error) {
 	held = true
-	var since time.Time
+	var s suspicion
 	for until := time.Now().Add(wait); time.Now().Before(until); {
 		if err := sleep(ctx, min(yieldPoll, time.Until(until))); err != nil {
 			return held, err
 		}
-		busy, err := d.checkpointing(ctx)
-		if err != nil || !busy {
-			since = time.Time{}
+		stuck, err := d.stuckBehind(ctx, &s)
+		if err != nil || !stuck {
 			continue // what is wrong with the database shows when it is read
 		}
-		if since.IsZero() {
-			since = time.Now()
-		}
-		if time.Since(since) > asidePatience {
-			passed, err := d.passAndHold(ctx)
-			if held = held && passed; err != nil {
-				return held, err
-			}
+		passed, err := d.passAndHold(ctx)
+		s = suspicion{}
+		if held = held && passed; err != nil {
+			return held, err
 		}
 	}
 	return held, nil
+}
+
+// stuckBehind tells whether a suspicion is confirmed now. It has the write lock for
+// a moment, and not even that while the application commits.
+func (d *DB) stuckBehind(ctx context.Context, s *suspicion) (bool, error) {
+	if now, err := d.moment(ctx); err != nil || now != s.last {
+		*s = suspicion{last: now, still: time.Now()}
+		return false, err
+	}
+	err := d.lock(ctx, 0)
+	if err == nil {
+		*s = suspicion{last: s.last, still: time.Now()}
+		return false, d.unlock(ctx)
+	}
+	if !errors.Is(err, ErrBusy) {
+		return false, err
+	}
+	return s.confirm(ctx, d)
 }
 
 // moment is how far a WAL has come.
@@ -247,9 +273,13 @@ type moment struct {
 }
 
 func (d *DB) moment(ctx context.Context) (moment, error) {
-	h, err := wal.ReadHeader(d.wal)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, wal.ErrHeader) {
-		return moment{}, err
+	var h wal.Header
+	if d.wal != nil { // else it is not attached to yet
+		var err error
+		h, err = wal.ReadHeader(d.wal)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, wal.ErrHeader) {
+			return moment{}, err
+		}
 	}
 	frames, copied, err := d.walIndex(ctx, freePatience)
 	return moment{h.Salts, frames, copied}, err
