@@ -85,7 +85,7 @@ func (e *engine) follow(ctx context.Context) (err error) {
 		case time.Since(e.last.alert) < settle:
 			e.watch.disarm()
 			e.pause(ctx, coalesce, nil)
-		case e.parkDue():
+		case ctx.Err() == nil && e.parkDue(): // a turn can end ctx: the first copy is complete
 			changed, err := e.park(ctx)
 			if err != nil {
 				return err

@@ -1,11 +1,14 @@
 package replica_test
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"tidemark/replica"
 	"tidemark/snapshot/state"
@@ -67,4 +70,28 @@ func TestParkedReplaced(t *testing.T) {
 	if err := e.fails(); !errors.Is(err, replica.ErrReplaced) {
 		t.Errorf("the database was moved away: %v", err)
 	}
+}
+
+// A database in which nothing happens while its first copy is uploaded is followed
+// all the same when that is complete.
+func TestParkedAfterFirstCopy(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, func(s *scene) {
+		s.opts = s.opts.Parking(func() {})
+	})
+	s.opts.Bucket = &gated{Bucket: s.b, put: func(ctx context.Context, key string) error {
+		if !strings.HasPrefix(key, "snapshot/") {
+			return nil
+		}
+		select { // for longer than a database must have been at rest
+		case <-time.After(1500 * time.Millisecond):
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}}
+	e := launch(t, s.opts)
+	s.insert(1)
+	shipped(t, s.b, state.TXID(len(s.states)))
+	e.stop()
 }
