@@ -11,6 +11,7 @@ import (
 	"tidemark/cmd/tidemark/location"
 	"tidemark/replica"
 	"tidemark/replica/archive"
+	"tidemark/replica/check"
 	"tidemark/replica/current"
 	"tidemark/replica/restore"
 	"tidemark/snapshot/block"
@@ -86,7 +87,8 @@ func describe(err error, command string) failure {
 	if f.Hint == "" {
 		f.Hint = hint(err)
 	}
-	if f.Code == exitUsage {
+	var own coded
+	if f.Code == exitUsage && !errors.As(err, &own) {
 		see := fmt.Sprintf("see %s --help", command)
 		if f.Hint != "" {
 			see = f.Hint + "; " + see
@@ -123,20 +125,26 @@ func wantsJSON(args []string) jsonWanted {
 	return jsonWanted(slices.Contains(args, "--json") || slices.Contains(args, "--json=true"))
 }
 
+// coded is an error that says itself what the process ends with.
+type coded interface{ exitWith() int }
+
 // exitCode gives the code that an error ends the process with.
 func exitCode(err error) int {
 	var (
+		own   coded
 		usage usageError
 		conf  *config.Error
 		place *location.Error
 		late  behindError
 	)
 	switch {
+	case errors.As(err, &own):
+		return own.exitWith()
 	case errors.As(err, &usage), errors.As(err, &conf), errors.As(err, &place):
 		return exitUsage
 	case errors.As(err, &late), errors.Is(err, current.ErrBehind):
 		return exitBehind
-	case isAny(err, archive.ErrNoReplica, archive.ErrOutOfRange, archive.ErrNoMark):
+	case isAny(err, archive.ErrNoReplica, archive.ErrOutOfRange, archive.ErrNoMark, check.ErrNoDatabase):
 		return exitNothing
 	case isAny(err, block.ErrCorrupt, archive.ErrBroken, restore.ErrChecksum, restore.ErrIntegrity, replica.ErrDamaged, replica.ErrOverwritten):
 		return exitBadData

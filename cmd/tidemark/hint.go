@@ -18,8 +18,10 @@ import (
 	"tidemark/cmd/tidemark/location"
 	"tidemark/replica"
 	"tidemark/replica/archive"
+	"tidemark/replica/check"
 	"tidemark/replica/restore"
 	"tidemark/replica/source"
+	"tidemark/replica/verify"
 	"tidemark/snapshot/block"
 	"tidemark/storage"
 )
@@ -110,6 +112,9 @@ func hints() []advice {
 		{replica.ErrFenced, "two replicators ship to this URL: stop one of the two, and start the one that should own the replica with --takeover; for two databases use two URLs"},
 		{replica.ErrUnfenceable, "use storage or an endpoint that honours If-None-Match, such as AWS S3, MinIO or Cloudflare R2; or say --" + config.KeyUnfenced + " if only one tidemark ever writes there"},
 		{replica.ErrNotDatabase, "give the path of a SQLite database; an encrypted one can't be replicated"},
+		{verify.ErrNotWAL, "tidemark replicates databases in WAL mode: PRAGMA journal_mode=WAL, while nothing else uses it"},
+		{verify.ErrRestless, "the replica is being packed or pruned: run it again"},
+		{check.ErrNoDatabase, "check the path; tidemark restore brings a database back from its replica"},
 		{fs.ErrNotExist, "check the path"},
 	}
 }

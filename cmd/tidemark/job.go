@@ -23,6 +23,8 @@ type job struct {
 	replicas int
 	// snapshot is which one is asked for.
 	snapshot replica.SnapshotKind
+	// session is the command that is run meanwhile, nil: none.
+	session *session
 	// bucket is nil before the first run.
 	bucket *storage.Counter
 
@@ -83,6 +85,9 @@ func (j *job) replicate(ctx context.Context, how jobOptions) (replica.Report, er
 	var copied atomic.Int64
 	opts.Progress = func(done, total int64) {
 		copied.Store(total)
+		if j.session != nil {
+			j.session.progressed()
+		}
 		if how.progress != nil {
 			how.progress(done, total)
 		}
@@ -94,6 +99,9 @@ func (j *job) replicate(ctx context.Context, how jobOptions) (replica.Report, er
 		}
 		if !how.once {
 			logger.Info("following")
+		}
+		if j.session != nil {
+			j.session.set(j, followed)
 		}
 	}
 	if how.once {

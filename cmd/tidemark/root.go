@@ -22,14 +22,18 @@ URL: they come from TIDEMARK_S3_ACCESS_KEY_ID and TIDEMARK_S3_SECRET_ACCESS_KEY
 or from the AWS settings of the machine.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 the data is
-bad; 4 nothing to restore there or at that point; 5 not replicated, or too far
-behind (status --max-lag).`
+bad, or a check failed; 4 nothing to restore there or at that point, or no such
+database; 5 not replicated, or too far behind (--max-lag); with replicate --exec
+the command's own.`
 
 const rootExample = `  tidemark demo
   tidemark replicate app.db file:///mnt/backup/app
   tidemark status app.db
   tidemark log file:///mnt/backup/app
-  tidemark restore file:///mnt/backup/app -o app.db --timestamp 2h`
+  tidemark restore file:///mnt/backup/app -o app.db --timestamp 2h
+  tidemark verify file:///mnt/backup/app
+  tidemark check app.db && python engine.py
+  tidemark salvage app.db -o salvaged.db`
 
 // newRoot builds the whole tree of commands for one command line.
 func newRoot(p process, args []string) *cobra.Command {
@@ -68,7 +72,8 @@ func newRoot(p process, args []string) *cobra.Command {
 	flags.String(config.KeyLogLevel, strings.ToLower(config.DefaultLogLevel.String()), "log from this level on: `debug|info|warn|error`")
 	flags.String(config.KeyLogFormat, config.DefaultLogFormat, "write log lines, to standard error, as `text|json`")
 	root.AddCommand(
-		newReplicate(p), newRestore(p), newLog(p), newStatus(p), newMark(p), newPrune(p), newSnapshot(p), newDemo(p), newVersion(p), newDemoHelper(),
+		newReplicate(p), newRestore(p), newLog(p), newStatus(p), newMark(p), newPrune(p), newSnapshot(p),
+		newVerify(p), newCheck(p), newSalvage(p), newWAL(p), newDemo(p), newVersion(p), newDemoHelper(),
 	)
 	root.SetHelpCommand(newHelp(root))
 	return root

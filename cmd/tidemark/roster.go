@@ -28,6 +28,8 @@ type roster struct {
 	process        config.Process
 	shared         *replica.Process
 	limits         *storage.Limits
+	// session is the command that is run meanwhile, nil: none.
+	session *session
 
 	// jobs are all of them, in the order in which they came. What is found again is
 	// the same job.
@@ -113,7 +115,7 @@ func (r *roster) databases() []fleet.Database {
 			n = len(rest)
 		}
 		db := fleet.Database{Path: rest[0].db.Path, Replications: r.replications(rest[:n])}
-		if !r.alone() {
+		if !r.alone() && r.session == nil { // a command needs all of them
 			db.Retry = mayPass
 		}
 		out = append(out, db)
@@ -180,13 +182,18 @@ func (r *roster) find(f config.Folder, path, rel string) ([]fleet.Replication, e
 // replications runs all jobs of a database as part of the fleet.
 func (r *roster) replications(jobs []*job) []fleet.Replication {
 	how := jobOptions{once: r.once, takeover: r.takeover, logger: r.logger, limits: r.limits}
-	if r.alone() {
+	if r.alone() && (r.session == nil || !absent(jobs[0].db.Path)) { // else the terminal is the command's
 		how.progress = r.con.progress("first copy")
 	}
 	out := make([]fleet.Replication, 0, len(jobs))
 	for _, j := range jobs {
 		j.shared, j.replicas = r.shared, len(jobs)
-		out = append(out, fleet.Replication{Name: j.db.URL, Run: func(ctx context.Context) error { return j.run(ctx, how) }})
+		run := func(ctx context.Context) error { return j.run(ctx, how) }
+		if r.session != nil {
+			run = r.session.around(j, run)
+			j.session = r.session
+		}
+		out = append(out, fleet.Replication{Name: j.db.URL, Run: run})
 	}
 	return out
 }
@@ -202,7 +209,7 @@ func (r *roster) failed(f fleet.Failure) {
 			}
 		}
 	}
-	if r.alone() {
+	if r.alone() && r.session == nil {
 		return
 	}
 	var placed placedError
@@ -218,6 +225,9 @@ func (r *roster) failed(f fleet.Failure) {
 		attrs = append(attrs, slog.Duration("in", f.Again.Round(time.Millisecond)))
 	}
 	r.logger.Error("replication failed", attrs...)
+	if r.session != nil && r.session.running() {
+		r.logger.Error("the command goes on; what it commits from here on is not replicated", slog.String("db", f.Path), slog.String("replica", f.Replication))
+	}
 }
 
 // gone notes that a database of a folder is gone, which is no failure.

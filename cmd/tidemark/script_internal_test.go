@@ -26,7 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tidemark": main})
+	testscript.Main(m, map[string]func(){"tidemark": main, "engine": engine})
 }
 
 // TestScripts runs every command as a user would; see testdata/script.
@@ -63,6 +63,9 @@ func TestScripts(t *testing.T) {
 			"packof":     command("FOLDER FIRST LAST", 3, packOf),
 			"aged":       command("FOLDER", 1, aged),
 			"droplog":    command("FOLDER TXID...", 2, dropLog),
+			"left":       command("FOLDER PAGESIZE COMMITS", 3, left),
+			"blank":      command("FILE OFFSET LENGTH", 3, blank),
+			"unwritten":  command("FOLDER", 1, unwritten),
 		},
 	})
 }

@@ -38,6 +38,9 @@ const (
 	KeyMetricsAddr      = "metrics-addr"
 	KeyMaxUploads       = "max-uploads"
 	KeyMaxRequestRate   = "max-request-rate"
+	KeyExec             = "exec"
+	KeyCheck            = "check"
+	KeyRestoreIfMissing = "restore-if-missing"
 	KeyLogLevel         = "log-level"
 	KeyLogFormat        = "log-format"
 )

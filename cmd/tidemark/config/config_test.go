@@ -202,7 +202,7 @@ func TestLoadRefuses(t *testing.T) {
 		"no dbs":             {file: "log-level: info\n", msg: "dbs is missing"},
 		"empty file":         {file: "# nothing\n", msg: "dbs is missing"},
 		"unknown key":        {file: "sync-intervall: 1s\n" + db, msg: `yml:1: unknown key "sync-intervall"; did you mean "sync-interval"?`},
-		"unknown empty key":  {file: db + "polar:\n", msg: `yml:3: unknown key "polar"`, hint: "known here: allow-network-fs, checkpoint-pages, dbs"},
+		"unknown empty key":  {file: db + "polar:\n", msg: `yml:3: unknown key "polar"`, hint: "known here: allow-network-fs, check, checkpoint-pages, dbs"},
 		"unknown nested key": {file: "dbs:\n  - path: a\n    urll: b\n", msg: `yml:3: unknown key "urll"; did you mean "url"?`},
 		"wrong case":         {file: "Log-Level: info\n" + db, msg: `did you mean "log-level"?`},
 		"key twice":          {file: "log-level: info\nlog-level: warn\n" + db, msg: "log-level"},

@@ -40,7 +40,7 @@ func keys() []string { return append(plainKeys(), retentionKeys()...) }
 func plainKeys() []string {
 	return []string{
 		KeySyncInterval, KeySnapshotInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyKeepJournalMode, KeyAllowNetworkFS, KeyUnfenced,
-		KeyMetricsAddr, KeyMaxUploads, KeyMaxRequestRate,
+		KeyMetricsAddr, KeyMaxUploads, KeyMaxRequestRate, KeyExec, KeyCheck, KeyRestoreIfMissing,
 		KeyLogLevel, KeyLogFormat,
 	}
 }

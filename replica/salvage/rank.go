@@ -1,0 +1,54 @@
+package salvage
+
+import "cmp"
+
+// standing is what decides which of two candidates is better. See the package comment.
+type standing struct {
+	proof Proof
+	// settled: nothing that is lost shows in it.
+	settled bool
+	// newer: it has commits that the files lack.
+	newer   bool
+	commits int
+	// mixed: it has pages of earlier generations, which can bring back what was deleted, or
+	// a part of a transaction.
+	mixed bool
+	rows  int64
+	order int // of its kind
+}
+
+// compare is negative if a is better than b.
+func compare(a, b standing) int {
+	yes := func(a, b bool) int { // yes goes first
+		switch {
+		case a == b:
+			return 0
+		case a:
+			return -1
+		default:
+			return 1
+		}
+	}
+	if c := cmp.Compare(rank(a.proof), rank(b.proof)); c != 0 {
+		return c
+	}
+	if a.proof == Damaged {
+		return cmp.Or(cmp.Compare(b.rows, a.rows), cmp.Compare(b.commits, a.commits), cmp.Compare(a.order, b.order))
+	}
+	return cmp.Or(
+		yes(a.newer, b.newer), cmp.Compare(b.commits, a.commits), yes(a.settled, b.settled),
+		yes(b.mixed, a.mixed), cmp.Compare(b.rows, a.rows), cmp.Compare(a.order, b.order),
+	)
+}
+
+// order is a kind's place among the kinds.
+func (k Kind) order() int {
+	for i, other := range []Kind{
+		KindProven, KindCheckpointed, KindReplica, KindIntact, KindFrames, KindPartial, KindGenerations, KindDatabase, KindWAL,
+	} {
+		if k == other {
+			return i
+		}
+	}
+	return -1
+}
