@@ -228,15 +228,6 @@ func truncateWAL(t *testing.T, path string) bool {
 	return busy == 0
 }
 
-func fileSize(t *testing.T, path string) int64 {
-	t.Helper()
-	info, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return info.Size()
-}
-
 // TestLocksAreLost states the danger that package source avoids: a process that
 // opens and closes a database's files by hand loses the locks that SQLite holds
 // for it, and others then destroy what it reads.

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -43,4 +44,14 @@ func minioPlace(t *testing.T) place {
 		env:    []string{"TIDEMARK_S3_ACCESS_KEY_ID=" + c.AccessKeyID, "TIDEMARK_S3_SECRET_ACCESS_KEY=" + c.SecretAccessKey},
 		bucket: openMinio(t, c),
 	}
+}
+
+// fileSize is the length of a file.
+func fileSize(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }
