@@ -159,10 +159,10 @@ func (m *many) idle(t *testing.T) {
 	if threads > 40 {
 		t.Errorf("%d threads for %d databases", threads, n)
 	}
-	if len(fds) > 10*n+40 {
+	if len(fds) > 3*n+40 {
 		t.Errorf("%d descriptors for %d databases", len(fds), n)
 	}
-	if limit := 60<<10 + n*200; memory > limit {
+	if limit := 60<<10 + n*60; memory > limit {
 		t.Errorf("%d KiB for %d databases, want at most %d", memory, n, limit)
 	}
 }

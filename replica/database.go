@@ -386,12 +386,18 @@ func (d *database) attach(ctx context.Context, s *seat, known source.Known, resu
 
 // park has the connections closed when there is nothing to be done with the
 // database by anyone.
-func (d *database) park(s *seat) error {
+func (d *database) park(ctx context.Context, s *seat) error {
 	s.parked = true
 	if d.images > 0 || !d.complete() || slices.ContainsFunc(d.seats, func(o *seat) bool { return o.awaited && (o.engine == nil || !o.parked) }) || d.Parked() {
 		return nil
 	}
-	return d.Park()
+	var read []wal.Position
+	for _, o := range d.seats {
+		if o.engine != nil {
+			read = append(read, o.engine.tail.position())
+		}
+	}
+	return d.Park(context.WithoutCancel(ctx), read...)
 }
 
 // unpark has them opened again.

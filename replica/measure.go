@@ -21,7 +21,7 @@ type Measured struct {
 	// Status is how it stands. Database, WAL and Updated are not filled in: nothing
 	// is asked of the system.
 	Status Status
-	// Parked tells that nothing is open of the database but the pin.
+	// Parked tells that nothing is open of the database but what keeps its WAL.
 	Parked bool
 	// Looked is when it was looked for commits last, zero if it was not yet.
 	Looked time.Time

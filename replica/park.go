@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// A database in which nothing happens is parked: all but the pin's connection is
-// closed, and it is only asked of the system, once in a while, whether it and its
-// WAL are as they were.
+// A database in which nothing happens is parked: all connections are closed, where the
+// system has locks to take the pin's place, else all but the pin's. It is only asked of
+// the system, once in a while, whether the database and its WAL are as they were.
 const (
 	// defaultParkAfter is how long nothing must have been committed; of a database in
 	// which nothing has been since the start, it is settle.
@@ -31,7 +31,7 @@ func (e *engine) parkDue() bool {
 // park does nothing until there is something to do. If an error keeps connections
 // from being opened again, the next engine tries.
 func (e *engine) park(ctx context.Context) (changed bool, err error) {
-	if err := e.db.park(e.seat); err != nil {
+	if err := e.db.park(ctx, e.seat); err != nil {
 		return false, err
 	}
 	if e.opts.Process.images.scarce() {

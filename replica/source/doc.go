@@ -20,9 +20,14 @@
 //
 // tidemark writes nothing into the database: its write locks end in ROLLBACK.
 //
+// A database in which nothing happens can be parked: then, on Linux, no connection to
+// it is open at all, and there are locks in the pin's place that tell other processes
+// the same, see [DB.Park].
+//
 // POSIX drops all locks that a process holds on a file when any descriptor of
 // the file is closed. So the package opens one descriptor of the database file,
 // before the first connection, and closes it after the last. One of the -shm file
 // is opened if it is needed, to prove that nothing was missed in a moment without
-// a pin, and is closed after the last connection, too.
+// a pin, or to hold locks while the database is parked. It is closed after the last
+// connection, too.
 package source

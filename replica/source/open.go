@@ -79,8 +79,12 @@ type DB struct {
 	pinned int // index of the one that holds it, -1: none
 	// seen is what the file looked like last, nil if that is not known.
 	seen *sight
-	// rest is what the database looked like when it was parked.
-	rest rest
+	// parked tells that connections are closed, bare that all are, and that there are
+	// locks in the pin's place; rest is what the database looked like then.
+	parked, bare bool
+	rest         rest
+	// network tells that it is on a network file system.
+	network bool
 	// slot0 tells that the pin is likely to be in slot 0; stuck since when a
 	// checkpoint of the application's waits, at a moment of the WAL.
 	slot0   bool
@@ -151,6 +155,7 @@ func (d *DB) open(ctx context.Context, opts Options) error {
 // checkFileSystem refuses a database on a network file system, or warns of it.
 func (d *DB) checkFileSystem(opts Options) error {
 	kind, err := networkKind(d.path, opts.FileSystem)
+	d.network = err != nil || kind != netfs.Local
 	switch {
 	case err != nil && !opts.AllowNetworkFS:
 		return err
@@ -225,6 +230,10 @@ func (d *DB) dsn() string {
 
 // connect opens the connections that there are not.
 func (d *DB) connect(ctx context.Context) error {
+	return d.connectAll(ctx, &d.writer, &d.ckpt, &d.pins[0], &d.pins[1])
+}
+
+func (d *DB) connectAll(ctx context.Context, conns ...**sql.Conn) error {
 	if d.db == nil {
 		db, err := sql.Open("sqlite", d.dsn())
 		if err != nil {
@@ -233,7 +242,7 @@ func (d *DB) connect(ctx context.Context) error {
 		db.SetMaxIdleConns(-1) // one that is given back is closed
 		d.db = db
 	}
-	for _, c := range []**sql.Conn{&d.writer, &d.ckpt, &d.pins[0], &d.pins[1]} {
+	for _, c := range conns {
 		if *c != nil {
 			continue
 		}
@@ -326,6 +335,7 @@ func (d *DB) PageSize() wal.PageSize { return d.pageSize }
 // ctx has ended.
 func (d *DB) Close(ctx context.Context) error {
 	var errs []error
+	d.closeLast(ctx)
 	d.unpin(ctx)
 	for _, c := range []*sql.Conn{d.pins[0], d.pins[1], d.ckpt, d.writer} {
 		if c != nil {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"tidemark/wal"
@@ -146,8 +147,20 @@ func (d *DB) walIndex(ctx context.Context, patience time.Duration) (frames, done
 }
 
 // WAL is the WAL file, for reading. It stays the same file as long as the DB is
-// open, since SQLite deletes a WAL only with its last connection.
-func (d *DB) WAL() io.ReaderAt { return d.wal }
+// open, since SQLite deletes a WAL only with its last connection. While the database is
+// parked it can't be read.
+func (d *DB) WAL() io.ReaderAt { return liveWAL{d} }
+
+// liveWAL is the WAL file as it is open now.
+type liveWAL struct{ db *DB }
+
+func (w liveWAL) ReadAt(p []byte, off int64) (int, error) {
+	if w.db.wal == nil {
+		return 0, fmt.Errorf("read the WAL of %s: %w", w.db.path, os.ErrClosed)
+	}
+	n, err := w.db.wal.ReadAt(p, off)
+	return n, err //nolint:wrapcheck // it is the file's
+}
 
 // WALPath is the WAL file's path, to be watched.
 func (d *DB) WALPath() string { return d.path + "-wal" }

@@ -37,7 +37,7 @@ func (d *DB) Stamp() (Stamp, error) {
 // Hold pins the database as it is, if it is not pinned yet: what is committed
 // from now on stays readable until Attach. One that is not in WAL mode is left alone.
 func (d *DB) Hold(ctx context.Context) error {
-	if d.pinned >= 0 {
+	if d.Held() {
 		return nil
 	}
 	mode, err := d.pragma(ctx, "PRAGMA journal_mode")
@@ -48,7 +48,7 @@ func (d *DB) Hold(ctx context.Context) error {
 }
 
 // Held tells whether the database is pinned.
-func (d *DB) Held() bool { return d.pinned >= 0 }
+func (d *DB) Held() bool { return d.pinned >= 0 || d.bare }
 
 // Release ends the pin. Until the next Attach anything may happen to the WAL, so
 // that it does not grow: Trim helps with that.
