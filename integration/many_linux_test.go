@@ -156,7 +156,8 @@ func (m *many) idle(t *testing.T) {
 	n := len(m.dbs)
 	t.Logf("idle: %.2f %% of a core, %d MB (%d MB without what is mapped of files), %d threads, %d descriptors (%.1f a database)",
 		100*spent.Seconds()/window.Seconds(), memory>>10, own>>10, threads, len(fds), float64(len(fds))/float64(n))
-	if threads > 40 {
+	// Of thousands that are looked at at the same time some wait for the system at once.
+	if threads > 100 {
 		t.Errorf("%d threads for %d databases", threads, n)
 	}
 	if len(fds) > 3*n+40 {
