@@ -29,6 +29,15 @@ func absent(path string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
+// orphanOf is the name of a WAL that is not empty and lies where a database is missing,
+// or "". Who makes a database there has SQLite delete it.
+func orphanOf(path string) string {
+	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() == 0 {
+		return ""
+	}
+	return path + "-wal"
+}
+
 // mayBeBorn notes, before anything runs, that the command is to make a database.
 func (s *session) mayBeBorn(path string) { s.births[path] = &birth{done: make(chan struct{})} }
 

@@ -102,7 +102,7 @@ func (f *checkFlags) run(ctx context.Context, flags *pflag.FlagSet, p process, a
 	began := time.Now()
 	c.items, err = check.Run(ctx, opts)
 	if errors.Is(err, check.ErrNoDatabase) {
-		return advisedError{err: err, hint: "check the path; tidemark restore brings a database back from its replica"}
+		return missing(args[0], err)
 	}
 	if err != nil {
 		return err
@@ -112,6 +112,15 @@ func (f *checkFlags) run(ctx context.Context, flags *pflag.FlagSet, p process, a
 		return err
 	}
 	return c.failed(f.strict)
+}
+
+// missing says what to do about a database that is not there.
+func missing(path string, err error) error {
+	hint := "check the path; tidemark restore brings a database back from its replica"
+	if wal := orphanOf(path); wal != "" {
+		hint = wal + " is there: SQLite would delete it with the next database of that name; take out what it has with tidemark salvage"
+	}
+	return advisedError{err: err, hint: hint}
 }
 
 // openForCheck opens a replica's place. What is wrong with the place is for the check

@@ -90,6 +90,7 @@ func (s *session) run(ctx context.Context, r *roster) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	outliveReaders()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for _, j := range r.jobs {
@@ -113,6 +114,12 @@ func (s *session) run(ctx context.Context, r *roster) error {
 	}
 	return cmp.Or(left.wait(), err)
 }
+
+// outliveReaders has a write to an output whose reader is gone fail, and no more, from now
+// on: by default the system ends the process, and what the command commits after that
+// would not be replicated, since nobody reads the log any more. The command has the
+// default: a signal that is caught, unlike one that is ignored, is not passed on to it.
+func outliveReaders() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // start waits until every database is followed, and starts the command.
 func (s *session) start(ctx context.Context, l *leaving) error {

@@ -83,6 +83,11 @@ func (r *roster) restoreMissing(ctx context.Context, dbs []config.Database) erro
 			if err := r.restore(ctx, db.Path, at, *from); err != nil {
 				return atPlace(at, fmt.Errorf("restore %s, which is missing: %w", db.Path, err))
 			}
+		case orphanOf(db.Path) != "":
+			return advisedError{
+				err:  fmt.Errorf("nothing was started: %s is missing, there is no replica of it, and %s is there", db.Path, orphanOf(db.Path)),
+				hint: "SQLite would delete it with the next database of that name: take out what it has with tidemark salvage, or move it away",
+			}
 		case r.session != nil:
 			r.session.mayBeBorn(db.Path)
 		}

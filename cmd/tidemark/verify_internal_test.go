@@ -166,3 +166,28 @@ func TestJUnitFailed(t *testing.T) {
 		}
 	}
 }
+
+// What is known of a comparison is told, also where it is not conclusive.
+func TestDescribeComparison(t *testing.T) {
+	t.Parallel()
+	pages := make([]uint32, 0, 12)
+	for no := range uint32(12) {
+		pages = append(pages, no+1)
+	}
+	for want, c := range map[string]verify.Comparison{
+		"a.db is TXID 7, page by page":                              {Path: "a.db", TXID: 7, Known: true, Equal: true},
+		"a.db differs from TXID 7, the nearest commit, in 1 page":   {Path: "a.db", TXID: 7, Known: true, Differ: 1, Pages: pages[:1]},
+		"a.db: not compared":                                        {Path: "a.db"},
+		"a.db: not known: no commit of the replica can be restored": {Path: "a.db", Why: "no commit of the replica can be restored"},
+		"a.db: not known: it differs from TXID 7, the nearest commit, in 2 pages (1, 2; tables t, u); why": {
+			Path: "a.db", TXID: 7, Differ: 2, Pages: pages[:2], Tables: []string{"t", "u"}, Why: "why",
+		},
+		"a.db: not known: it differs from TXID 7, the nearest commit, in 12 pages (1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more); why": {
+			Path: "a.db", TXID: 7, Differ: 12, Pages: pages, Why: "why",
+		},
+	} {
+		if got := describeComparison(c); got != want {
+			t.Errorf("%+v:\ngot  %s\nwant %s", c, got, want)
+		}
+	}
+}

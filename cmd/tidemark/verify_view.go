@@ -121,9 +121,32 @@ func describeComparison(a verify.Comparison) string {
 		return fmt.Sprintf("%s is TXID %s, page by page", a.Path, a.TXID)
 	case a.Known:
 		return fmt.Sprintf("%s differs from TXID %s, the nearest commit, in %s", a.Path, a.TXID, count(a.Differ, "page"))
+	case a.Why == "":
+		return a.Path + ": not compared"
+	case a.Differ > 0:
+		return fmt.Sprintf("%s: not known: it differs from TXID %s, the nearest commit, in %s%s; %s", a.Path, a.TXID, count(a.Differ, "page"), whereDiffers(a), a.Why)
 	default:
 		return fmt.Sprintf("%s: not known: %s", a.Path, a.Why)
 	}
+}
+
+// whereDiffers names the first pages that differ, and the tables.
+func whereDiffers(a verify.Comparison) string {
+	const most = 10
+	var b strings.Builder
+	for i, p := range a.Pages[:min(len(a.Pages), most)] {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%d", p)
+	}
+	if n := a.Differ - most; n > 0 {
+		fmt.Fprintf(&b, " and %d more", n)
+	}
+	if len(a.Tables) > 0 {
+		fmt.Fprintf(&b, "; tables %s", strings.Join(a.Tables, ", "))
+	}
+	return " (" + b.String() + ")"
 }
 
 func describeLag(l verify.Lag) string {

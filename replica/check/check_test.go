@@ -131,6 +131,24 @@ func TestReadOnlyFolder(t *testing.T) {
 	wantBad(t, checked(t, check.Options{Path: path}), "fail permissions")
 }
 
+// A WAL that can't be read is said to be so, like a database.
+func TestUnreadableWAL(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" || os.Getuid() == 0 {
+		t.Skip("whoever runs this may read everything")
+	}
+	path := filepath.Join(t.TempDir(), "app.db")
+	run(t, "killed", path)
+	if err := os.Chmod(path+"-wal", 0o000); err != nil {
+		t.Fatal(err)
+	}
+	items := checked(t, check.Options{Path: path})
+	wantBad(t, items, "fail permissions")
+	if i := item(t, items, check.Permissions); !strings.Contains(i.Finding, "app.db-wal can't be read") {
+		t.Errorf("%+v", i)
+	}
+}
+
 // What is no database, or not there, is told apart.
 func TestNoDatabase(t *testing.T) {
 	t.Parallel()

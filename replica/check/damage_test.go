@@ -32,6 +32,11 @@ func TestDamage(t *testing.T) {
 			[]string{"fail header"},
 			check.Header, "empty",
 		},
+		"empty beside a WAL": {
+			"killed", truncated("", 0),
+			[]string{"fail header"},
+			check.Header, "app.db-wal is not",
+		},
 		"no header": {
 			"closed", patched("", 0, 16, 0),
 			[]string{"fail header"},

@@ -63,6 +63,13 @@ func (f *files) close() error {
 	return err
 }
 
+// hasWAL tells whether a WAL that is not empty lies beside a path. If there is no
+// database at the path, or an empty one, SQLite deletes that WAL when it is opened.
+func hasWAL(path string) bool {
+	info, err := os.Stat(path + "-wal")
+	return err == nil && info.Size() > 0
+}
+
 // moment tells whether the files have changed since: as long as none of it differs,
 // nobody has written to the database file, and the WAL goes on.
 type moment struct {

@@ -74,6 +74,10 @@ func (c *checker) header() (ok bool, err error) {
 	h, ok := parseHeader(b[:n])
 	wrong := h.wrong()
 	switch {
+	case n == 0 && hasWAL(c.files.path):
+		c.fail(Header, "don't open the database: SQLite would delete the WAL. Take out what that has with tidemark salvage",
+			"the file is empty, and %s-wal is not", c.files.path)
+		return false, nil
 	case n == 0:
 		c.fail(Header, "start the application once, so that it creates its tables; if there were any, use tidemark salvage or tidemark restore", "the file is empty")
 		return false, nil

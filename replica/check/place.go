@@ -29,7 +29,7 @@ func (c *checker) permissions() (readable bool, err error) {
 		}
 		if err != nil {
 			c.fail(Permissions, advice, "%s%s can't be read and written: %v", path, suffix, cause(err))
-			return c.files.db != nil, nil
+			return c.files.db != nil && sidecarsReadable(path), nil
 		}
 	}
 	folder := filepath.Dir(path)
@@ -47,6 +47,21 @@ func (c *checker) permissions() (readable bool, err error) {
 	}
 	c.ok(Permissions, "the database and its folder can be read and written")
 	return true, nil
+}
+
+// sidecarsReadable tells whether what lies beside the database can be read.
+func sidecarsReadable(path string) bool {
+	for _, suffix := range sidecars() {
+		f, err := openShared(path + suffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return false
+		}
+		_ = f.Close() // only opened
+	}
+	return true
 }
 
 // usable opens a file as SQLite does, and closes it.
