@@ -118,6 +118,9 @@ func (f *replicateFlags) run(ctx context.Context, flags *pflag.FlagSet, p proces
 	if err := r.list(settings); err != nil {
 		return err
 	}
+	if flags.Changed(config.KeyExec) && len(r.process.Exec) == 0 {
+		return usagef("--%s is empty; it takes the command to run", config.KeyExec)
+	}
 	if r.session, err = f.session(p, r); err != nil {
 		return err
 	}
