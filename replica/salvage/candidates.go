@@ -153,8 +153,8 @@ func (w *work) beyond(p *plan, what string) *plan {
 	why := fmt.Sprintf("%s and %s", base, what)
 	if n := len(p.lost); n > 0 {
 		why += fmt.Sprintf("; %d frames are lost", n)
-		if p.settled {
-			why += ", and their pages were written again later, as far as their headers tell"
+		if p.seeming {
+			why += ", and what their headers name was written again later, which is a hint and no proof"
 		}
 	}
 	return w.judged(p, Probable, "%s", why)

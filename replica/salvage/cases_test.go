@@ -169,13 +169,16 @@ func TestForeign(t *testing.T) {
 	other.checkpoint()
 	wide := newWriter(t, 4096)
 	wide.insert(3)
+	narrow := newWriter(t, 512)
+	narrow.insert(3)
 	for _, c := range []struct {
 		name string
 		f    files
 		want string
 	}{
 		{"another database", files{other.files().db, w.files().wal}, other.base},
-		{"another page size", files{wide.files().db, w.files().wal}, wide.base},
+		{"a smaller page size", files{wide.files().db, w.files().wal}, wide.base},
+		{"a larger page size", files{narrow.files().db, w.files().wal}, narrow.base},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

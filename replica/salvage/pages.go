@@ -130,22 +130,31 @@ func looksLikeTree(no wal.PageNo, b []byte) bool {
 	return h[7] <= 60 && be16(1) < len(b) && at+head+2*cells <= content && content <= len(b)
 }
 
-// guessPageSize is the page size at which most of a file looks like b-trees, 0 if none
-// does.
-func guessPageSize(src io.ReaderAt, bytes int64) (best wal.PageSize) {
+// guessPageSize is the page size at which most of a file is b-trees of which every byte
+// is accounted for; or if there are none, at which most of it looks like b-trees; 0 if
+// none does.
+func guessPageSize(src io.ReaderAt, bytes int64) wal.PageSize {
+	if size := mostPages(src, bytes, accounts); size != 0 {
+		return size
+	}
+	return mostPages(src, bytes, looksLikeTree)
+}
+
+// mostPages is the page size at which most of a file are pages of a kind.
+func mostPages(src io.ReaderAt, bytes int64, is func(wal.PageNo, []byte) bool) (best wal.PageSize) {
 	most := int64(0)
 	for size := wal.MinPageSize; size <= wal.MaxPageSize; size *= 2 {
 		// Every page of a larger size begins where one of a smaller size does, so a share
 		// of the bytes is compared, not of the pages.
-		if n := int64(treePages(src, bytes, size)) * int64(size); n > most {
+		if n := int64(countPages(src, bytes, size, is)) * int64(size); n > most {
 			most, best = n, size
 		}
 	}
 	return best
 }
 
-// treePages counts the pages that look like b-trees, of the first ones.
-func treePages(src io.ReaderAt, bytes int64, size wal.PageSize) (n int) {
+// countPages counts the pages of a kind, of the first ones.
+func countPages(src io.ReaderAt, bytes int64, size wal.PageSize, is func(wal.PageNo, []byte) bool) (n int) {
 	const window = 16 << 20
 	p := pages{src: src, size: size}
 	b := make([]byte, size)
@@ -153,7 +162,7 @@ func treePages(src io.ReaderAt, bytes int64, size wal.PageSize) (n int) {
 		if p.read(no, b) != nil {
 			return n
 		}
-		if looksLikeTree(no, b) {
+		if is(no, b) {
 			n++
 		}
 	}

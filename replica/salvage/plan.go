@@ -21,8 +21,8 @@ type plan struct {
 	absent uint32
 	// commits is the number of whole commits it has, through the number of the last.
 	commits, through int
-	// settled, newer and mixed are as in standing.
-	settled, newer, mixed bool
+	// settled, seeming, newer and mixed are as in standing.
+	settled, seeming, newer, mixed bool
 	// proof and why are what is known before SQLite has looked at it.
 	proof Proof
 	why   string
@@ -55,7 +55,8 @@ func (p *plan) cut() wal.PageNo {
 
 // planAlone is a base alone.
 func planAlone(kind Kind, base *pages, proof Proof) *plan {
-	p := &plan{kind: kind, size: base.size, base: base, skip: noFrame, end: noFrame, proof: proof, settled: true, from: make([]int32, base.len())}
+	p := &plan{kind: kind, size: base.size, base: base, skip: noFrame, end: noFrame, proof: proof, from: make([]int32, base.len())}
+	p.settled, p.seeming = true, true
 	for i := range p.from {
 		p.from[i] = noFrame
 	}
@@ -108,15 +109,22 @@ func (h *history) plan(kind Kind, o overlay) *plan {
 		no := h.Frames[i].Page
 		switch {
 		case i <= p.skip || uint32(no) > n:
-		case h.commits[k-1].proof == Damaged && !o.partial:
+		case !h.takes(o, i, k):
 			p.named[no] = i // a newer image than the one that is taken
 		default:
 			p.from[no-1] = int32(i)
 		}
 	}
 	h.findLost(p)
-	p.settled = h.settled(p)
+	p.seeming = h.seeming(p)
+	p.settled = p.seeming && len(p.lost) == 0
 	return p
+}
+
+// takes tells whether an overlay takes a frame, which is of commit k: of a damaged commit it
+// takes only what holds.
+func (h *history) takes(o overlay, i, k int) bool {
+	return h.commits[k-1].proof != Damaged || o.partial && h.holds(i)
 }
 
 // length is the number of pages after an overlay's last commit.
@@ -204,9 +212,9 @@ func (p *plan) proofOfBase() Proof {
 	return Probable
 }
 
-// settled tells whether nothing that is lost shows: each lost frame's page is known, and
-// was written again later.
-func (h *history) settled(p *plan) bool {
+// seeming tells whether nothing that is lost shows: each lost frame names a page, which was
+// written again later. The name can be just what is damaged of the frame.
+func (h *history) seeming(p *plan) bool {
 	for _, i := range p.lost {
 		f := h.Frames[i]
 		if int(f.Generation) != h.gen || f.Page == 0 {

@@ -5,16 +5,19 @@ import "cmp"
 // standing is what decides which of two candidates is better. See the package comment.
 type standing struct {
 	proof Proof
-	// settled: nothing that is lost shows in it.
-	settled bool
+	// settled: nothing is lost of it. seeming: something is, but nothing shows, as far as the
+	// headers of lost frames tell. That is a hint and no proof.
+	settled, seeming bool
 	// newer: it has commits that the files lack.
 	newer   bool
 	commits int
 	// mixed: it has pages of earlier generations, which can bring back what was deleted, or
 	// a part of a transaction.
 	mixed bool
-	rows  int64
-	order int // of its kind
+	// rows are those of tables; entries may be copies of some, in an index whose table is not
+	// known. See trial.
+	rows, entries int64
+	order         int // of its kind
 }
 
 // compare is negative if a is better than b.
@@ -33,10 +36,13 @@ func compare(a, b standing) int {
 		return c
 	}
 	if a.proof == Damaged {
-		return cmp.Or(cmp.Compare(b.rows, a.rows), cmp.Compare(b.commits, a.commits), cmp.Compare(a.order, b.order))
+		return cmp.Or(
+			cmp.Compare(b.rows, a.rows), cmp.Compare(b.commits, a.commits),
+			cmp.Compare(b.entries, a.entries), cmp.Compare(a.order, b.order),
+		)
 	}
 	return cmp.Or(
-		yes(a.newer, b.newer), cmp.Compare(b.commits, a.commits), yes(a.settled, b.settled),
+		yes(a.newer, b.newer), cmp.Compare(b.commits, a.commits), yes(a.settled, b.settled), yes(a.seeming, b.seeming),
 		yes(b.mixed, a.mixed), cmp.Compare(b.rows, a.rows), cmp.Compare(a.order, b.order),
 	)
 }

@@ -175,7 +175,7 @@ func (w *work) loadDatabase(ctx context.Context) (err error) {
 		return nil
 	}
 	size := w.head.pageSize
-	if size != 0 && logged != 0 && size != logged && !w.isOf(size) && w.isOf(logged) {
+	if size != 0 && logged != 0 && size != logged && !w.saysItsLength() && !w.isOf(size) && w.isOf(logged) {
 		w.note("the database's header gives a page size of %d, and its pages are of %d bytes", size, logged)
 		size = logged
 	}
@@ -195,6 +195,12 @@ func (w *work) loadDatabase(ctx context.Context) (err error) {
 		w.base.length = w.head.pages // the rest is what a transaction left that was rolled back
 	}
 	return nil
+}
+
+// saysItsLength tells whether the database's header and its length agree, which no header does
+// whose page size is wrong: it is the database's word, whatever a WAL beside it says.
+func (w *work) saysItsLength() bool {
+	return w.headWrong == "" && w.head.pages != 0 && int64(w.head.pages)*int64(w.head.pageSize) == w.db.size
 }
 
 // isOf tells whether the database looks as if it had a page size.

@@ -30,11 +30,12 @@
 // that is [Damaged]; for a candidate counts as proven or probable only if SQLite's
 // own check finds nothing in it, and as proven only if all that it is made of is
 // proven to be a state that was committed. Of two that are proven or probable, the one
-// with more of the commits goes first, since a row can have been deleted; then one in which
-// nothing that is lost shows, one that has no pages of earlier generations and no
+// with more of the commits goes first, since a row can have been deleted; then one of which
+// nothing is lost, one in which what is lost seems not to show, one that has no pages of earlier generations and no
 // part of a transaction, and the one with more rows. Of two that are damaged the one with more
 // readable rows goes first, since rows are all that is taken from either: they are written into a
-// new database by package rebuild. If nothing of this tells two apart, the one that comes
+// new database by package rebuild. Orphans without a rowid don't count there, for most are entries
+// of an index, whose rows are counted where their table is. If nothing of this tells two apart, the one that comes
 // first in the order of [Kind] is taken.
 //
 // # What can't be told

@@ -17,8 +17,12 @@ import (
 // trial is a candidate that was made once, to be looked at.
 type trial struct {
 	Candidate
-	build                 func() *plan
-	settled, newer, mixed bool
+	build func() *plan
+	// settled, seeming, newer and mixed are as in standing.
+	settled, seeming, newer, mixed bool
+	// entries is the number of those rows of lost_and_found that have no rowid: most are entries
+	// of an index, so that their rows may be there a second time.
+	entries int64
 	// alone tells that it is the database file, whatever kind it came as.
 	alone    bool
 	checksum state.Checksum
@@ -26,8 +30,8 @@ type trial struct {
 
 func (t *trial) standing() standing {
 	return standing{
-		proof: t.Proof, settled: t.settled, newer: t.newer, commits: t.Commits,
-		mixed: t.mixed, rows: t.Rows, order: t.Kind.order(),
+		proof: t.Proof, settled: t.settled, seeming: t.seeming, newer: t.newer, commits: t.Commits,
+		mixed: t.mixed, rows: t.Rows - t.entries, entries: t.entries, order: t.Kind.order(),
 	}
 }
 
@@ -45,7 +49,7 @@ func (w *work) try(ctx context.Context, p *plan, build func() *plan, known []*tr
 	}
 	defer func() { err = errors.Join(err, w.drop(f)) }()
 	w.expect(int64(p.count()) * int64(p.size))
-	t := &trial{build: build, settled: p.settled, newer: p.newer, mixed: p.mixed}
+	t := &trial{build: build, settled: p.settled, seeming: p.seeming, newer: p.newer, mixed: p.mixed}
 	t.alone = p.base != nil && p.base == w.base && !slices.ContainsFunc(p.from, func(i int32) bool { return i != noFrame })
 	t.Kind, t.Proof, t.Why, t.Commits, t.Through = p.kind, p.proof, p.why, p.commits, p.through
 	if t.checksum, err = w.write(ctx, p, f); err != nil {
@@ -77,7 +81,7 @@ func (w *work) try(ctx context.Context, p *plan, build func() *plan, known []*tr
 func (t *trial) learn(other *trial) {
 	t.alone = t.alone || other.alone
 	t.newer = t.newer || other.newer
-	t.settled = t.settled || other.settled
+	t.settled, t.seeming = t.settled || other.settled, t.seeming || other.seeming
 	t.mixed = t.mixed && other.mixed
 	t.Commits, t.Through = max(t.Commits, other.Commits), max(t.Through, other.Through)
 	if t.Integrity == fine && rank(other.Proof) < rank(t.Proof) {
@@ -106,7 +110,7 @@ func (w *work) look(ctx context.Context, p *plan, f *os.File, t *trial) (err err
 		}
 	} else {
 		t.Rebuilt = true
-		t.Tables, t.LostAndFound, err = w.readableTables(ctx, p)
+		err = w.readableTables(ctx, p, t)
 	}
 	t.Rows = t.LostAndFound
 	for _, table := range t.Tables {
@@ -217,17 +221,18 @@ func keepWhole(no wal.PageNo, b []byte, known int) bool {
 	return true
 }
 
-// readableTables counts what rows can be read of each table of a damaged database, and of
+// readableTables counts what rows can be read of each table of a damaged candidate, and of
 // none.
-func (w *work) readableTables(ctx context.Context, p *plan) (all []Table, orphans int64, err error) {
+func (w *work) readableTables(ctx context.Context, p *plan, to *trial) error {
 	f, err := btree.Open(ctx, &readable{w, p, make([]byte, p.size)})
 	if err != nil {
-		return nil, 0, fmt.Errorf("read a damaged candidate: %w", err)
+		return fmt.Errorf("read a damaged candidate: %w", err)
 	}
 	schema, err := f.Schema(ctx)
 	if err != nil {
-		return nil, 0, fmt.Errorf("read a damaged candidate: %w", err)
+		return fmt.Errorf("read a damaged candidate: %w", err)
 	}
+	var all []Table
 	owner := map[wal.PageNo]string{}
 	for _, o := range schema.Objects {
 		if o.Root == 0 {
@@ -236,7 +241,7 @@ func (w *work) readableTables(ctx context.Context, p *plan) (all []Table, orphan
 		owner[o.Root] = o.Table
 		tree, err := f.Walk(ctx, o.Root, nil)
 		if err != nil {
-			return nil, 0, fmt.Errorf("read a damaged candidate: %w", err)
+			return fmt.Errorf("read a damaged candidate: %w", err)
 		}
 		if o.Type == "table" && !strings.HasPrefix(o.Name, "sqlite_") {
 			t := Table{Name: o.Name, Rows: tree.Rows, InDatabase: -1, Proof: Proven}
@@ -247,6 +252,23 @@ func (w *work) readableTables(ctx context.Context, p *plan) (all []Table, orphan
 		}
 	}
 	slices.SortFunc(all, func(a, b Table) int { return strings.Compare(a.Name, b.Name) })
+	w.proveTables(p, f, owner, all)
+	found, err := f.Orphans(ctx, btree.OrphanOptions{}, func(r *btree.Row) error {
+		if !r.HasRowid && r.Flaw == btree.Sound {
+			to.entries++
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read a damaged candidate: %w", err)
+	}
+	to.Tables, to.LostAndFound = all, found.Rows
+	return nil
+}
+
+// proveTables says of each table how far the pages of its trees can be trusted, which are walked
+// and of which the owners are known by their roots.
+func (w *work) proveTables(p *plan, f *btree.File, owner map[wal.PageNo]string, all []Table) {
 	for i := range p.from {
 		no := wal.PageNo(i + 1)
 		use, root := f.Use(no)
@@ -258,9 +280,4 @@ func (w *work) readableTables(ctx context.Context, p *plan) (all []Table, orphan
 			all[k].Proof = worse(all[k].Proof, w.history.page(p, no))
 		}
 	}
-	found, err := f.Orphans(ctx, btree.OrphanOptions{}, nil)
-	if err != nil {
-		return nil, 0, fmt.Errorf("read a damaged candidate: %w", err)
-	}
-	return all, found.Rows, nil
 }

@@ -284,19 +284,27 @@ type stage struct {
 	size    wal.PageSize
 	reorder bool
 	seed    uint64
-	// of the damages, each of these many is tried, from this one on.
+	// of the damages, each of these many is tried, from this one on; or that with this name.
 	each, from int
+	only       string
 }
 
-// stages try each damage once, with some page size, unless TIDEMARK_TEST_LONG is set.
+// stages try each damage once, with some page size, unless TIDEMARK_TEST_LONG is set; with the race
+// detector each third one.
 func stages() []stage {
 	if os.Getenv("TIDEMARK_TEST_LONG") == "" {
-		return []stage{
+		all := []stage{
 			{size: 4096, seed: 1, each: 3},
 			{size: 512, seed: 4, each: 3, from: 1, reorder: true},
 			{size: 1024, seed: 7, each: 6, from: 2, reorder: true},
 			{size: 65536, seed: 10, each: 6, from: 5},
 		}
+		for i := range all {
+			if slowly {
+				all[i].each *= 3
+			}
+		}
+		return all
 	}
 	var all []stage
 	for seed := uint64(1); seed < 60; seed += 3 {
@@ -312,6 +320,30 @@ func TestSalvage(t *testing.T) {
 	t.Parallel()
 	for _, st := range stages() {
 		t.Run(fmt.Sprintf("size=%d/reordered=%v/seed=%d", st.size, st.reorder, st.seed), func(t *testing.T) {
+			st.run(t, write(t, spec(st.size, st.seed)), func(*testing.T, int, *salvaged) {})
+		})
+	}
+}
+
+// TestOnceWrong salvages again what was read wrong once, and is not among what TestSalvage tries
+// by default.
+func TestOnceWrong(t *testing.T) {
+	t.Parallel()
+	for i, st := range []stage{
+		// No page of these says its size, and those of other sizes look like some, too.
+		{size: 512, seed: 16, only: "database: header zeroed, no WAL"},
+		{size: 1024, seed: 16, only: "database: header zeroed, no WAL"},
+		{size: 4096, seed: 22, only: "database: first page zeroed, no WAL"},
+		// The database is whole, and looks as if it had the WAL's page size.
+		{size: 512, seed: 16, only: "WAL: of another page size"},
+		// Half of a frame is another one's, and nothing proves it.
+		{size: 4096, seed: 16, only: "WAL mixed: each 2nd block of 4 KiB older"},
+		// More entries of indexes are left than rows.
+		{size: 512, seed: 22, only: "database: cut to half, good WAL"},
+	} {
+		t.Run(fmt.Sprintf("%d/size=%d/seed=%d", i, st.size, st.seed), func(t *testing.T) {
+			t.Parallel()
+			st.reorder = true
 			st.run(t, write(t, spec(st.size, st.seed)), func(*testing.T, int, *salvaged) {})
 		})
 	}
@@ -348,7 +380,7 @@ func (st stage) run(t *testing.T, o *corpus.Original, then func(*testing.T, int,
 		o, fresh = o.Reordered(), fresh.Reordered()
 	}
 	try := func(at int, o *corpus.Original, d corpus.Damage) {
-		if at%st.each != st.from {
+		if st.only != "" && d.Name != st.only || st.only == "" && at%st.each != st.from {
 			return
 		}
 		t.Run(d.Name, func(t *testing.T) {

@@ -12,7 +12,7 @@ func shapes() []shape {
 		{pageSize: 1024, encoding: "UTF-16le", rows: 300, deleted: true},
 		{pageSize: 4096, encoding: "UTF-8", vacuum: 1, rows: 400},
 		{pageSize: 4096, encoding: "UTF-16be", vacuum: 2, rows: 300, deleted: true},
-		{pageSize: 65536, encoding: "UTF-8", rows: 150, deleted: true},
+		{pageSize: 65536, encoding: "UTF-8", rows: 60, deleted: true},
 	}
 }
 
