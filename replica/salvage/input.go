@@ -76,10 +76,22 @@ func (p paths) check() error {
 	return nil
 }
 
+// openFile opens a file to be read. To open a pipe would wait for who writes to it.
+func openFile(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s is no file", ErrInput, path)
+	}
+	return os.Open(path)
+}
+
 // isWAL tells which of the two Path is.
 func (o *Options) isWAL() (bool, error) {
 	named := strings.HasSuffix(o.Path, walSuffix)
-	f, err := os.Open(o.Path)
+	f, err := openFile(o.Path)
 	if errors.Is(err, fs.ErrNotExist) && !named && exists(o.Path+walSuffix) {
 		return false, nil
 	}
@@ -150,7 +162,7 @@ const (
 
 // copyInput copies a file into the private folder. Bytes that can't be read become zeros.
 func (w *work) copyInput(ctx context.Context, path, name string) (_ *private, err error) {
-	src, err := os.Open(path)
+	src, err := openFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the input: %w", err)
 	}

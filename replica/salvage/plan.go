@@ -21,8 +21,8 @@ type plan struct {
 	absent uint32
 	// commits is the number of whole commits it has, through the number of the last.
 	commits, through int
-	// settled, seeming, newer and mixed are as in standing.
-	settled, seeming, newer, mixed bool
+	// settled, seeming, newer, mixed and stranger are as in standing.
+	settled, seeming, newer, mixed, stranger bool
 	// proof and why are what is known before SQLite has looked at it.
 	proof Proof
 	why   string

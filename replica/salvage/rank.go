@@ -4,7 +4,9 @@ import "cmp"
 
 // standing is what decides which of two candidates is better. See the package comment.
 type standing struct {
-	proof Proof
+	// stranger: it looks like a state of another database. That is never the best.
+	stranger bool
+	proof    Proof
 	// settled: nothing is lost of it. seeming: something is, but nothing shows, as far as the
 	// headers of lost frames tell. That is a hint and no proof.
 	settled, seeming bool
@@ -31,6 +33,9 @@ func compare(a, b standing) int {
 		default:
 			return 1
 		}
+	}
+	if c := yes(b.stranger, a.stranger); c != 0 {
+		return c
 	}
 	if c := cmp.Compare(rank(a.proof), rank(b.proof)); c != 0 {
 		return c

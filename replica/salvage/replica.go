@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"tidemark/replica/restore"
+	"tidemark/snapshot/state"
 	"tidemark/wal"
 )
 
@@ -202,10 +203,44 @@ func (w *work) replicaAlone() *plan {
 	}
 	p := planAlone(KindReplica, w.remote, Proven)
 	p.remote = true
+	if !w.rep.Replica.Newer && w.unrelated() {
+		p.stranger = true
+		return w.judged(p, Probable, "the replica's newest commit, which looks like that of another database: almost nothing of what is in the files is in it")
+	}
 	if w.rep.Replica.Newer {
 		p.newer = true
 		p.commits, p.through = len(w.history.commits), len(w.history.commits)
 		return w.judged(p, Proven, "the replica's newest commit, which is newer than all that the files have")
 	}
 	return w.judged(p, Probable, "the replica's newest commit; how it stands to the files is not known")
+}
+
+// fewPages are too few to tell whether a replica is of the database: those that are in it
+// may all have changed since.
+const fewPages = 8
+
+// unrelated tells whether the replica looks like that of another database: of what the
+// files hold, zeros aside, less than a tenth is in it.
+func (w *work) unrelated() bool {
+	held, same := 0, 0
+	compare := func(no wal.PageNo, sum state.Sum) {
+		held++
+		if w.remote.at(no) == sum {
+			same++
+		}
+	}
+	zeros := make([]byte, w.remote.size)
+	if w.base != nil && w.base.size == w.remote.size {
+		for i, sum := range w.base.sums {
+			if no := wal.PageNo(i + 1); sum != state.SumPage(no, zeros) {
+				compare(no, sum)
+			}
+		}
+	}
+	if h := w.history; h != nil && h.size == w.remote.size {
+		for i := range h.committed() {
+			compare(h.Frames[i].Page, h.sums[i])
+		}
+	}
+	return held >= fewPages && same*10 < min(held, int(w.remote.count))
 }

@@ -2,6 +2,7 @@ package salvage_test
 
 import (
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,6 +160,16 @@ func TestReplica(t *testing.T) {
 			t.Errorf("%+v", rep.Replica)
 		}
 	})
+	t.Run("of another database, larger than what is left of this one", func(t *testing.T) {
+		f := w.files()
+		f.wal, f.db = nil, f.db[:9*page]
+		s := set(t, f)
+		s.opts.Replica = replicaOf(t, elsewhere(t), page)
+		rep, _ := s.run()
+		if best := rep.Best(); best.Kind != salvage.KindDatabase || rep.Find(salvage.KindReplica) == nil {
+			t.Errorf("%v %+v", kinds(rep), rep.Replica)
+		}
+	})
 	t.Run("of another page size", func(t *testing.T) {
 		f := w.files()
 		wide := newWriter(t, 4096)
@@ -170,4 +181,30 @@ func TestReplica(t *testing.T) {
 			t.Errorf("%+v", rep.Replica)
 		}
 	})
+}
+
+// elsewhere is a database that has nothing to do with the others, and more rows.
+func elsewhere(t *testing.T) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "elsewhere.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{
+		fmt.Sprintf("PRAGMA page_size=%d", page), "CREATE TABLE things(a INTEGER PRIMARY KEY, b)",
+		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 3000) INSERT INTO things SELECT i, hex(randomblob(40)) FROM n",
+	} {
+		if _, err := db.ExecContext(t.Context(), q); err != nil {
+			t.Fatalf("%s: %v", q, err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

@@ -42,6 +42,9 @@ func run(ctx context.Context, opts Options) (_ *Report, err error) {
 	for _, t := range all {
 		w.rep.Candidates = append(w.rep.Candidates, t.Candidate)
 	}
+	if len(all) > 0 && all[0].stranger && opts.Take == "" {
+		return w.rep, fmt.Errorf("%w: %s; the replica looks like that of another database, see its candidate", ErrNothing, opts.Path)
+	}
 	if best := w.rep.Best(); best == nil || best.Proof == Damaged && best.Rows == 0 && len(best.Tables) == 0 {
 		return w.rep, fmt.Errorf("%w: %s", ErrNothing, opts.Path)
 	}

@@ -18,8 +18,8 @@ import (
 type trial struct {
 	Candidate
 	build func() *plan
-	// settled, seeming, newer and mixed are as in standing.
-	settled, seeming, newer, mixed bool
+	// settled, seeming, newer, mixed and stranger are as in standing.
+	settled, seeming, newer, mixed, stranger bool
 	// entries is the number of those rows of lost_and_found that have no rowid: most are entries
 	// of an index, so that their rows may be there a second time.
 	entries int64
@@ -30,7 +30,7 @@ type trial struct {
 
 func (t *trial) standing() standing {
 	return standing{
-		proof: t.Proof, settled: t.settled, seeming: t.seeming, newer: t.newer, commits: t.Commits,
+		stranger: t.stranger, proof: t.Proof, settled: t.settled, seeming: t.seeming, newer: t.newer, commits: t.Commits,
 		mixed: t.mixed, rows: t.Rows - t.entries, entries: t.entries, order: t.Kind.order(),
 	}
 }
@@ -49,7 +49,7 @@ func (w *work) try(ctx context.Context, p *plan, build func() *plan, known []*tr
 	}
 	defer func() { err = errors.Join(err, w.drop(f)) }()
 	w.expect(int64(p.count()) * int64(p.size))
-	t := &trial{build: build, settled: p.settled, seeming: p.seeming, newer: p.newer, mixed: p.mixed}
+	t := &trial{build: build, settled: p.settled, seeming: p.seeming, newer: p.newer, mixed: p.mixed, stranger: p.stranger}
 	t.alone = p.base != nil && p.base == w.base && !slices.ContainsFunc(p.from, func(i int32) bool { return i != noFrame })
 	t.Kind, t.Proof, t.Why, t.Commits, t.Through = p.kind, p.proof, p.why, p.commits, p.through
 	if t.checksum, err = w.write(ctx, p, f); err != nil {
