@@ -42,11 +42,8 @@ func run(ctx context.Context, opts Options) (_ *Report, err error) {
 	for _, t := range all {
 		w.rep.Candidates = append(w.rep.Candidates, t.Candidate)
 	}
-	if len(all) > 0 && all[0].stranger && opts.Take == "" {
-		return w.rep, fmt.Errorf("%w: %s; the replica looks like that of another database, see its candidate", ErrNothing, opts.Path)
-	}
-	if best := w.rep.Best(); best == nil || best.Proof == Damaged && best.Rows == 0 && len(best.Tables) == 0 {
-		return w.rep, fmt.Errorf("%w: %s", ErrNothing, opts.Path)
+	if err := w.nothing(all); err != nil {
+		return w.rep, err
 	}
 	if err := w.emit(ctx, all); err != nil {
 		return w.rep, err
@@ -56,6 +53,17 @@ func run(ctx context.Context, opts Options) (_ *Report, err error) {
 		w.opts.Progress(w.total, w.total)
 	}
 	return w.rep, nil
+}
+
+// nothing says that the best candidate is not worth to be written.
+func (w *work) nothing(all []*trial) error {
+	switch best := w.rep.Best(); {
+	case len(all) > 0 && all[0].stranger && w.opts.Take == "":
+		return fmt.Errorf("%w: %s; the replica looks like that of another database, see its candidate", ErrNothing, w.opts.Path)
+	case best == nil, best.Proof == Damaged && best.Rows == 0 && len(best.Tables) == 0:
+		return fmt.Errorf("%w: %s", ErrNothing, w.opts.Path)
+	}
+	return nil
 }
 
 // checkOutputs looks whether the places of what is to be written are free.
