@@ -76,7 +76,7 @@ func (v *salvaged) input(key string, in *salvage.Input) {
 	}
 	v.line(key, "%s", text)
 	if in.Header != "" {
-		v.line("", "its header is damaged: %s", in.Header)
+		v.line("", "%s", in.Header)
 	}
 	if in.Unreadable > 0 {
 		v.line("", "%s of it can't be read", formatSize(in.Unreadable))
@@ -159,7 +159,7 @@ func (v *salvaged) best(w io.Writer, c *salvage.Candidate) error {
 	text += strings.Join(tables, "")
 	if c.Rebuilt {
 		text += fmt.Sprintf("its b-trees were damaged: it was rebuilt from the rows that can be read; %s in lost_and_found\n", count(int(c.LostAndFound), "row"))
-		text += "SQLite finds in the pages: " + strings.ReplaceAll(strings.TrimPrefix(c.Integrity, "*** in database main ***\n"), "\n", "; ") + "\n"
+		text += "SQLite finds in the pages: " + someOf(strings.Split(strings.TrimPrefix(c.Integrity, "*** in database main ***\n"), "\n")) + "\n"
 	}
 	_, err := io.WriteString(w, text)
 	return err
@@ -196,4 +196,13 @@ func pageList(pages []wal.PageNo, of uint32) string {
 		text += ", …"
 	}
 	return text + ")"
+}
+
+// someOf is the first lines of what SQLite finds, which can be a hundred.
+func someOf(lines []string) string {
+	const most = 3
+	if len(lines) <= most {
+		return strings.Join(lines, "; ")
+	}
+	return fmt.Sprintf("%s; and %d more", strings.Join(lines[:most], "; "), len(lines)-most)
 }

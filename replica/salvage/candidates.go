@@ -152,7 +152,7 @@ func (w *work) beyond(p *plan, what string) *plan {
 	}
 	why := fmt.Sprintf("%s and %s", base, what)
 	if n := len(p.lost); n > 0 {
-		why += fmt.Sprintf("; %d frames are lost", n)
+		why += fmt.Sprintf("; frames are lost: %d", n)
 		if p.seeming {
 			why += ", and what their headers name was written again later, which is a hint and no proof"
 		}
@@ -167,6 +167,9 @@ func (w *work) database() *plan {
 		return nil
 	}
 	p := planAlone(KindDatabase, w.base, Proven)
+	if w.headWrong == "" && w.head.pageSize == w.base.size && w.head.pages > w.base.count {
+		p.absent = w.head.pages - w.base.count // the file is cut off
+	}
 	switch {
 	case w.wal != nil && w.wal.size > 0 && (h == nil || h.Header.Err != nil && len(h.commits) == 0):
 		return w.judged(p, Probable, "the database alone: the WAL has no commit that can be told from noise")

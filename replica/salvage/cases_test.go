@@ -286,3 +286,21 @@ func TestJournal(t *testing.T) {
 		t.Errorf("%+v %+v", rep, rep.Journal)
 	}
 }
+
+// What is cut off a database is lost, and of what is left nothing says that it is as it was.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	w := newWriter(t, page)
+	f := w.files()
+	f.wal = nil
+	all := binary.BigEndian.Uint32(f.db[28:]) // fileformat2, section 1.3.8
+	f.db = f.db[:len(f.db)/2/page*page]
+	left := uint32(len(f.db) / page)
+	rep, _ := set(t, f).run()
+	if got := rep.Best().Pages; got.Total != all || got.Lost != all-left || got.Probable != left || got.Proven != 0 {
+		t.Errorf("of %d pages %d are left: %+v", all, left, got)
+	}
+	if !strings.Contains(rep.Database.Header, "cut off") {
+		t.Errorf("of the file is said: %q", rep.Database.Header)
+	}
+}

@@ -304,11 +304,11 @@ func (w *work) readHead() string {
 	w.reserved = b[20]
 	if wrong != "" {
 		w.headWrong = wrong
-		return wrong
+		return "its header is damaged: " + wrong
 	}
 	bytes := int64(w.head.pages) * int64(w.head.pageSize)
 	if w.head.pages != 0 && bytes > w.db.size {
-		return fmt.Sprintf("it gives a length of %d pages, and the file has %d", w.head.pages, w.db.size/int64(w.head.pageSize))
+		return fmt.Sprintf("it is cut off: its header gives a length of %d pages, and the file has %d", w.head.pages, w.db.size/int64(w.head.pageSize))
 	}
 	return ""
 }

@@ -64,7 +64,9 @@ func (w *work) try(ctx context.Context, p *plan, build func() *plan, known []*tr
 		return nil, err
 	}
 	if t.Integrity != fine {
-		t.Proof = Damaged
+		// Nor does anything say that a page of it is what it was, but a frame's checksum.
+		t.Proof, p.proof = Damaged, Damaged
+		t.Pages = w.countPages(p)
 	} else if t.Pages.Missing > 0 {
 		t.Proof = worse(t.Proof, Probable)
 	}
