@@ -46,6 +46,9 @@ type survey struct {
 	// objects are read.
 	findings []Finding
 	bad      map[string]bool
+	// owners are the replicas to which the objects belong by their headers; guarded by
+	// mu, too.
+	owners map[[16]byte]bool
 	// loose tells that there are findings that a prune that is under way would make.
 	loose bool
 }
@@ -53,7 +56,7 @@ type survey struct {
 // survey lists the replica, reads the ends of its objects, and looks for what is
 // wrong. That an object has vanished meanwhile is storage.ErrNotExist.
 func (v *verifier) survey(ctx context.Context) (*survey, error) {
-	s := &survey{v: v, bad: map[string]bool{}}
+	s := &survey{v: v, bad: map[string]bool{}, owners: map[[16]byte]bool{}}
 	var err error
 	if s.inv, err = take(ctx, v.bucket); err != nil {
 		return nil, err
@@ -138,8 +141,8 @@ func parseMeta(b []byte) (*meta, error) {
 }
 
 // readEnds reads what the keys don't tell.
-func (s *survey) readEnds(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
+func (s *survey) readEnds(parent context.Context) error {
+	g, ctx := errgroup.WithContext(parent)
 	g.SetLimit(readers)
 	for i := range s.inv.log {
 		g.Go(func() error { return s.readLog(ctx, &s.inv.log[i]) })
@@ -152,6 +155,9 @@ func (s *survey) readEnds(ctx context.Context) error {
 	}
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	if s.misnamed() {
+		return s.readEnds(parent)
 	}
 	// What can't be read is taken to end where the next one begins.
 	next := state.TXID(0)
@@ -168,6 +174,29 @@ func (s *survey) readEnds(ctx context.Context) error {
 	}
 	s.inv.index()
 	return nil
+}
+
+// misnamed tells whether all objects are of one replica and tidemark.json is of another:
+// then that is what is wrong, and not they. From then on they are held against what they
+// say themselves.
+func (s *survey) misnamed() bool {
+	if s.meta == nil || len(s.owners) != 1 || s.owners[s.meta.replica] {
+		return false
+	}
+	for owner := range s.owners {
+		clear(s.bad)
+		s.findings = nil
+		s.damaged(Meta, metaKey, fmt.Sprintf("it is of replica %x, and all that is here of replica %x", s.meta.replica, owner))
+		s.meta.replica = owner
+	}
+	return true
+}
+
+// owned notes to which replica an object belongs.
+func (s *survey) owned(replica [16]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owners[replica] = true
 }
 
 // readLog reads the header of a pack, and the index of a segment.
@@ -197,6 +226,7 @@ func (s *survey) readLog(ctx context.Context, o *logObject) error {
 	case err != nil:
 		return fmt.Errorf("read %s: %w", o.key, err)
 	}
+	s.owned(h.Replica)
 	if problem := s.meta.owns(h.Replica, h.PageSize, h.First, o.first); problem != "" {
 		s.damaged(o.class(), o.key, problem)
 		return nil
@@ -237,6 +267,7 @@ func (s *survey) readSnapshot(ctx context.Context, o *snapObject) error {
 		s.damaged(Snapshot, o.key, err.Error())
 		return nil
 	}
+	s.owned(h.Replica)
 	if problem := s.meta.ownsSnapshot(h, *o); problem != "" {
 		s.damaged(Snapshot, o.key, problem)
 		return nil

@@ -118,6 +118,12 @@ func damageCases() []damageCase {
 		{"a bit of a snapshot's header", flip(snap10, func(int) int { return 40 }), verify.List, []string{"error list snapshot " + snap10}, "[]", "header"},
 		{"tidemark.json is garbage", func(h *history) { h.put("tidemark.json", []byte("{")) }, verify.List, []string{"error list meta tidemark.json"}, "[TXID 1 to 13", "JSON"},
 		{"tidemark.json of a later version", func(h *history) { h.put("tidemark.json", []byte(`{"format":2}`)) }, verify.List, []string{"error list meta tidemark.json"}, "[TXID 1 to 13", "2, this program reads 1"},
+		{"tidemark.json is another replica's", func(h *history) {
+			b := h.object("tidemark.json")
+			at := bytes.Index(b, []byte(`"replica":"`)) + len(`"replica":"`)
+			b[at] ^= 1 // a hexadecimal digit still
+			h.put("tidemark.json", b)
+		}, verify.List, []string{"error list meta tidemark.json"}, "[TXID 1 to 13", "all that is here of replica"},
 		{"tidemark.json is missing", func(h *history) { h.drop("tidemark.json") }, verify.List, []string{"error list meta tidemark.json"}, "[TXID 1 to 13", "missing"},
 		{"a mark is garbage", func(h *history) { h.put("mark/release.json", []byte("?")) }, verify.List, []string{"error list mark mark/release.json"}, "[]", "invalid"},
 		{"a mark names another commit", func(h *history) {
