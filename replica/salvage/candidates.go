@@ -160,6 +160,14 @@ func (w *work) beyond(p *plan, what string) *plan {
 	return w.judged(p, Probable, "%s", why)
 }
 
+// cutOff is the number of pages that the database's header counts and its file lacks.
+func (w *work) cutOff() uint32 {
+	if w.headWrong != "" || w.head.pageSize != w.base.size || w.head.pages <= w.base.count {
+		return 0
+	}
+	return w.head.pages - w.base.count
+}
+
 // database is the database alone.
 func (w *work) database() *plan {
 	h := w.history
@@ -167,9 +175,7 @@ func (w *work) database() *plan {
 		return nil
 	}
 	p := planAlone(KindDatabase, w.base, Proven)
-	if w.headWrong == "" && w.head.pageSize == w.base.size && w.head.pages > w.base.count {
-		p.absent = w.head.pages - w.base.count // the file is cut off
-	}
+	p.absent = w.cutOff()
 	switch {
 	case w.wal != nil && w.wal.size > 0 && (h == nil || h.Header.Err != nil && len(h.commits) == 0):
 		return w.judged(p, Probable, "the database alone: the WAL has no commit that can be told from noise")
