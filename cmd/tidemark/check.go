@@ -51,13 +51,8 @@ func newCheck(p process) *cobra.Command {
 		Short:   "See whether a database and its replica can be relied on",
 		Long:    checkLong,
 		Example: checkExample,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usagef("the database is missing")
-			}
-			return atMost(2, args)
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), cmd.Flags(), p, args) },
+		Args:    oneOrTwo("the database"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), cmd.Flags(), p, args) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false

@@ -58,13 +58,8 @@ func newMark(p process) *cobra.Command {
 		Short:   "Name a commit, which then stays restorable",
 		Long:    markLong,
 		Example: markExample,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usagef("the database or the replica's URL is missing")
-			}
-			return atMost(2, args)
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), cmd.Flags(), p, args) },
+		Args:    oneOrTwo("the database or the replica's URL"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), cmd.Flags(), p, args) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false

@@ -107,6 +107,16 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// oneOrTwo requires the first of two arguments, of which the second can be left out.
+func oneOrTwo(first string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef("%s is missing", first)
+		}
+		return atMost(2, args)
+	}
+}
+
 // atMost refuses more than n arguments.
 func atMost(n int, args []string) error {
 	if len(args) > n {

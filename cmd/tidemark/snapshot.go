@@ -53,13 +53,8 @@ func newSnapshot(p process) *cobra.Command {
 		Short:   "Write a snapshot now",
 		Long:    snapshotLong,
 		Example: snapshotExample,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usagef("the database is missing")
-			}
-			return atMost(2, args)
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), cmd.Flags(), p, args) },
+		Args:    oneOrTwo("the database"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), cmd.Flags(), p, args) },
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
+	"tidemark/replica/restore"
 	"tidemark/replica/salvage/btree"
 	"tidemark/wal"
 )
@@ -23,26 +25,28 @@ type Options struct {
 }
 
 // Database writes what can be read of pages to a new database at a path, which must be
-// free: [ErrExists], [ErrStray]. The file gets its name only when it is whole and
-// synced, so an error leaves nothing behind. Damage is no error: the report tells
+// free: restore.ErrExists, restore.ErrStray. The file gets its name only when it is whole
+// and synced, so an error leaves nothing behind. Damage is no error: the report tells
 // it, and pages that hold nothing give a database that holds nothing. Memory
 // stays bounded by eleven bytes a page, the schema, the longest row, and a few megabytes.
-func Database(ctx context.Context, pages btree.Pages, path string, opts Options) (_ *Report, err error) {
-	out, err := newOutput(path)
+func Database(ctx context.Context, pages btree.Pages, path string, opts Options) (report *Report, err error) {
+	err = restore.Place(path, func(f *os.File) error {
+		report, err = fill(ctx, pages, f.Name(), opts)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	published := false
-	defer func() {
-		if !published {
-			err = errors.Join(err, out.discard())
-		}
-	}()
+	return report, nil
+}
+
+// fill writes the database into an empty file.
+func fill(ctx context.Context, pages btree.Pages, path string, opts Options) (*Report, error) {
 	file, err := btree.Open(ctx, pages)
 	if err != nil {
 		return nil, err
 	}
-	w, err := openWriter(ctx, out.temp, pragmas(file), file.Header().Encoding)
+	w, err := openWriter(ctx, path, pragmas(file), file.Header().Encoding)
 	if err != nil {
 		return nil, err
 	}
@@ -51,13 +55,9 @@ func Database(ctx context.Context, pages btree.Pages, path string, opts Options)
 	if err = errors.Join(err, w.close(context.WithoutCancel(ctx))); err != nil {
 		return nil, err
 	}
-	if err := j.proveSchema(ctx, out.temp); err != nil {
+	if err := j.proveSchema(ctx, path); err != nil {
 		return nil, err
 	}
-	if err := out.publish(); err != nil {
-		return nil, err
-	}
-	published = true
 	return j.report, nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tidemark/replica/restore"
 	"tidemark/replica/salvage/rebuild"
 )
 
@@ -121,7 +122,7 @@ func TestOutput(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := rebuild.Database(t.Context(), d.source(t), path, rebuild.Options{})
-		if !errors.Is(err, rebuild.ErrExists) && !errors.Is(err, rebuild.ErrStray) {
+		if !errors.Is(err, restore.ErrExists) && !errors.Is(err, restore.ErrStray) {
 			t.Errorf("%s is there: %v", name, err)
 		}
 		if b, err := os.ReadFile(name); err != nil || string(b) != "mine" {
