@@ -1,6 +1,9 @@
 package wal
 
-import "strconv"
+import (
+	"encoding/binary"
+	"strconv"
+)
 
 // PageNo is the number of a database page, counted from 1. 0 is no page.
 type PageNo uint32
@@ -17,6 +20,16 @@ const (
 	MinPageSize PageSize = 512
 	MaxPageSize PageSize = 65536
 )
+
+// StatedPageSize is the page size that a database's header states (fileformat2, section
+// 1.3.2), which need not be Valid. The header must have 18 bytes at least.
+func StatedPageSize(header []byte) PageSize {
+	size := PageSize(binary.BigEndian.Uint16(header[16:]))
+	if size == 1 { // what does not fit into two bytes
+		return MaxPageSize
+	}
+	return size
+}
 
 // Valid reports whether SQLite allows the size.
 func (s PageSize) Valid() bool {

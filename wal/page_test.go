@@ -54,3 +54,14 @@ func TestPageNoString(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestStatedPageSize reads what SQLite writes: two bytes, in which the largest size is 1.
+func TestStatedPageSize(t *testing.T) {
+	t.Parallel()
+	for stated, want := range map[[2]byte]wal.PageSize{{2, 0}: 512, {16, 0}: 4096, {128, 0}: 32768, {0, 1}: 65536, {0, 0}: 0, {3, 232}: 1000} {
+		header := append(make([]byte, 16), stated[:]...)
+		if got := wal.StatedPageSize(header); got != want {
+			t.Errorf("%v: %d, want %d", stated, got, want)
+		}
+	}
+}

@@ -33,16 +33,12 @@ func parseHeader(b []byte) (_ fileHeader, ok bool) {
 		return fileHeader{}, false
 	}
 	word := func(at int) uint32 { return binary.BigEndian.Uint32(b[at:]) }
-	h := fileHeader{
-		size: wal.PageSize(binary.BigEndian.Uint16(b[16:])), writeVersion: b[writeVersionAt], readVersion: b[readVersionAt],
+	return fileHeader{
+		size: wal.StatedPageSize(b), writeVersion: b[writeVersionAt], readVersion: b[readVersionAt],
 		reserved: b[20], fractions: [3]byte(b[21:24]),
 		changes: word(24), pages: word(28), schema: word(44), enc: word(56), validFor: word(92), version: word(96),
 		expansion: [20]byte(b[72:92]),
-	}
-	if h.size == 1 {
-		h.size = wal.MaxPageSize
-	}
-	return h, true
+	}, true
 }
 
 // wrong tells what SQLite would refuse, or read wrongly.

@@ -2,7 +2,6 @@ package current
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -155,10 +154,7 @@ func pageSize(file io.ReaderAt) (wal.PageSize, error) {
 	if n, err := file.ReadAt(b[:], 0); n < len(b) {
 		return 0, err
 	}
-	size := wal.PageSize(binary.BigEndian.Uint16(b[16:]))
-	if size == 1 {
-		size = wal.MaxPageSize
-	}
+	size := wal.StatedPageSize(b[:])
 	if !size.Valid() {
 		return 0, io.EOF
 	}

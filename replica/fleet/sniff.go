@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"tidemark/wal"
 )
 
 // header begins a database (fileformat2, section 1.3).
@@ -37,11 +39,7 @@ func lengthOf(header []byte) int64 {
 	if changed, valid := header[24:28], header[92:96]; !bytes.Equal(changed, valid) {
 		return 0
 	}
-	pageSize := int64(binary.BigEndian.Uint16(header[16:]))
-	if pageSize == 1 {
-		pageSize = 1 << 16
-	}
-	return pageSize * int64(binary.BigEndian.Uint32(header[28:]))
+	return int64(wal.StatedPageSize(header)) * int64(binary.BigEndian.Uint32(header[28:]))
 }
 
 func ignoreEOF(err error) error {

@@ -267,11 +267,7 @@ func parseDatabaseHeader(b []byte) (h databaseHeader, wrong string) {
 		return h, "the file is shorter than a header"
 	}
 	be := binary.BigEndian
-	size := wal.PageSize(be.Uint16(b[16:]))
-	if size == 1 {
-		size = wal.MaxPageSize
-	}
-	if size.Valid() {
+	if size := wal.StatedPageSize(b); size.Valid() {
 		h.pageSize = size
 	}
 	h.changes = be.Uint32(b[24:])

@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -203,10 +202,7 @@ func checkHeader(f io.ReaderAt, path string) error {
 	case string(b[:16]) != "SQLite format 3\x00":
 		return fmt.Errorf("%w: %s does not begin with SQLite's header; it is another kind of file, or encrypted", ErrNotDatabase, path)
 	}
-	size := wal.PageSize(binary.BigEndian.Uint16(b[16:]))
-	if size == 1 {
-		size = wal.MaxPageSize
-	}
+	size := wal.StatedPageSize(b[:])
 	if !size.Valid() {
 		return fmt.Errorf("%w: %s has an impossible page size, %d", ErrNotDatabase, path, size)
 	}

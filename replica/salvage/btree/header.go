@@ -32,10 +32,7 @@ type Header struct {
 func parseHeader(page []byte, size wal.PageSize) (Header, bool) {
 	const magic = "SQLite format 3\x00"
 	fractions := page[21] == 64 && page[22] == 32 && page[23] == 32
-	stated := wal.PageSize(binary.BigEndian.Uint16(page[16:]))
-	if stated == 1 {
-		stated = wal.MaxPageSize
-	}
+	stated := wal.StatedPageSize(page)
 	if !fractions && (string(page[:len(magic)]) != magic || stated != size) {
 		return Header{}, false
 	}
