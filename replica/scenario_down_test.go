@@ -75,12 +75,23 @@ func TestWALRestartedWhileDown(t *testing.T) {
 	run(t, downs, isStopped, isKilled, isSpooling)
 }
 
+// thereAndBack changes a page, and makes it what it was: a frame then holds what the
+// database file holds.
+func (s *scene) thereAndBack() {
+	s.t.Helper()
+	was := row(s.t, s.a.db, "SELECT hex(v) FROM t WHERE id=1")
+	s.update(1)
+	s.commit("UPDATE t SET v=x'" + was + "' WHERE id=1")
+}
+
 // What happens to a database in the ordinary course of things.
 func TestWrittenWhileDown(t *testing.T) {
 	t.Parallel()
 	reopen := func(s *scene) { s.a.close(); s.a.open() }
 	run(t, map[string]down{
 		"not at all":          {func(*scene) {}, exact, exact},
+		"there and back":      {(*scene).thereAndBack, exact, exact},
+		"restarted, and back": {func(s *scene) { s.a.exec("PRAGMA wal_checkpoint(RESTART)"); s.thereAndBack() }, exact, resync},
 		"a little":            {func(s *scene) { s.insert(3) }, exact, exact},
 		"checkpointed":        {func(s *scene) { s.update(2); s.a.exec("PRAGMA wal_checkpoint(FULL)") }, exact, exact},
 		"truncated":           {func(s *scene) { s.a.exec("PRAGMA wal_checkpoint(TRUNCATE)") }, exact, resync},

@@ -260,14 +260,18 @@ func nothingToResume(wal.Header, wal.Position) error { return nil }
 // yet. Pages that are being checkpointed meanwhile only make it fail.
 //
 // The file can also be that state because the database came back to it, byte for
-// byte, and the WAL's frames led there. So no frame may hold what the file holds:
-// then none of them has been checkpointed.
+// byte, and the WAL's frames led there. So none of them may have been checkpointed:
+// SQLite says so, or no frame holds what the file holds. The second is not always
+// so, since a transaction can write a page that it has not changed.
 func (e *engine) continuesFile(ctx context.Context, att *source.Attachment, from origin) (bool, error) {
 	if !from.proven || !att.HasWAL || att.Header.Salts == from.position.Salts {
 		return false, nil
 	}
 	if ok, err := e.matches(ctx, e.db.File(e.table.Len())); err != nil || !ok {
 		return false, err
+	}
+	if e.db.Uncopied(att.Header.Salts) {
+		return true, nil
 	}
 	r := wal.NewReader(e.db.WAL(), att.Header, att.Header.Start())
 	for r.SetLimit(att.End.Frame); r.Position() != att.End; {

@@ -72,3 +72,14 @@ func ParseIndex(b []byte) (Index, error) {
 		Salts: Salts{binary.BigEndian.Uint32(first[32:]), binary.BigEndian.Uint32(first[36:])},
 	}, nil
 }
+
+// CopiedAt and AttemptedAt are where a wal-index tells, in 4 bytes each, how many
+// frames of the WAL's generation are in the database file, and how many somebody
+// has begun to copy there. Both are 0 when the WAL restarts; when SQLite recovers
+// the wal-index it takes all frames for begun. See struct WalCkptInfo in wal.c;
+// versions before 3.16 leave the second at 0. Locks lie between the two, so that
+// they can't be read together everywhere.
+const (
+	CopiedAt    = IndexSize
+	AttemptedAt = IndexSize + 32
+)

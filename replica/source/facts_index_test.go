@@ -2,6 +2,7 @@ package source_test
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"tidemark/wal"
@@ -78,5 +79,66 @@ func TestFactChanges(t *testing.T) {
 	app.insert(1)
 	if got, want := look().Salts, header(t, path).Salts; got != want {
 		t.Errorf("salts %v, the WAL has %v", got, want)
+	}
+}
+
+// The wal-index tells whether anything of the WAL has been copied since it
+// restarted: until the first attempt, and after a reader has kept a checkpoint from
+// all of it, and as long as somebody has the database open.
+func TestUncopied(t *testing.T) {
+	t.Parallel()
+	path, app := database(t)
+	other := connect(t, path)
+	db := open(t, path)
+	restart := func() {
+		app.checkpoint("RESTART")
+		app.insert(2)
+	}
+	for _, step := range []struct {
+		name string
+		do   func()
+		want bool
+	}{
+		{"restarted", restart, true},
+		{"written to", func() { app.insert(3); other.insert(1) }, true},
+		{"a checkpoint that finds nothing to do", func() { app.checkpoint("NOOP") }, true},
+		{"checkpointed", func() { app.checkpoint("PASSIVE") }, false},
+		{"restarted again", restart, true},
+		{"copied in part", func() { other.read(); app.insert(2); app.checkpoint("PASSIVE"); other.end() }, false},
+		{"truncated", func() { app.checkpoint("TRUNCATE"); app.insert(1) }, true},
+	} {
+		step.do()
+		if got := db.Uncopied(attach(t, db).Header.Salts); got != step.want {
+			t.Errorf("%s: %t", step.name, got)
+		}
+		db.Release(t.Context())
+	}
+	attach(t, db)
+	if db.Uncopied(wal.Salts{Salt1: 1}) {
+		t.Error("of another generation")
+	}
+}
+
+// Of a WAL whose index was lost nobody can tell what was copied.
+func TestUncopiedRecovered(t *testing.T) {
+	t.Parallel()
+	path, app := database(t)
+	app.checkpoint("RESTART")
+	app.insert(3)
+	copied := filepath.Join(t.TempDir(), "copy.db")
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(path + suffix)
+		if err == nil {
+			err = os.WriteFile(copied+suffix, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := connect(t, copied)
+	again.insert(1) // which recovers, and counts
+	db := open(t, copied)
+	if db.Uncopied(attach(t, db).Header.Salts) {
+		t.Error("the index was recovered")
 	}
 }

@@ -50,6 +50,29 @@ func readIndex(f io.ReaderAt) (h wal.Index, err error) {
 	return wal.Index{}, err
 }
 
+// Uncopied tells whether nobody has begun to copy a frame of a generation of the WAL
+// into the database file: what that holds then, it has held since the WAL began
+// with these salts. It is false where that can't be told. It may be called while
+// the WAL is pinned, so that the generation stays.
+func (d *DB) Uncopied(salts wal.Salts) bool {
+	at, err := d.index()
+	if err != nil || at.Salts != salts {
+		return false
+	}
+	// A wal-index that was recovered since the WAL began counts from then on, and
+	// of what was copied before only newer versions of SQLite would tell.
+	if n, err := d.commitsOf(at); err != nil || at.Changes < n {
+		return false
+	}
+	for _, off := range []int64{wal.CopiedAt, wal.AttemptedAt} {
+		var frames [4]byte
+		if _, err := d.shm.ReadAt(frames[:], off); err != nil || frames != [4]byte{} {
+			return false
+		}
+	}
+	return true
+}
+
 // readTo has everything read and secured that is committed, and gives the
 // wal-index as of that moment, zero if it can't be read. ok is false if there was no
 // such moment, since something was committed meanwhile.
