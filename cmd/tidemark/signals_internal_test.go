@@ -44,6 +44,33 @@ func TestInterruptible(t *testing.T) {
 	}
 }
 
+// What stops a process and its group sends two SIGTERMs: that is one wish. A SIGINT
+// after it is another.
+func TestInterruptibleTwice(t *testing.T) {
+	self, err := os.FindProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	aborted := make(chan int, 1)
+	p := process{abort: func(code int) { aborted <- code }}
+	var log bytes.Buffer
+	ctx, release := p.interruptible(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), notices{first: "stopping", second: "stopped"})
+	for range 2 {
+		if err := self.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		<-ctx.Done()
+	}
+	if err := self.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	<-aborted
+	release()
+	if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "signal=interrupt") {
+		t.Errorf("logged %q, want a line for the first and one for the last", got)
+	}
+}
+
 // Without a signal, release ends everything.
 func TestInterruptibleRelease(t *testing.T) {
 	p := process{abort: func(int) { t.Error("aborted") }}
