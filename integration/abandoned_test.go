@@ -53,7 +53,7 @@ func TestAbandonedRestart(t *testing.T) {
 	settled(t, p, at, commits)
 	p.stop(t)
 	app.close(t)
-	wantEach(t, at, commits)
+	wantEach(t, at, commits, 0)
 }
 
 // backfilled tells whether the database file has all that is in the WAL, so that

@@ -52,7 +52,7 @@ func testDiskFull(t *testing.T, roomFirst bool) {
 	settled(t, p, at, commits)
 	p.stop(t)
 	app.close(t)
-	wantEach(t, at, commits)
+	wantEach(t, at, commits, 0)
 }
 
 // TestNoDescriptors has tidemark run out of file descriptors.
@@ -91,7 +91,7 @@ func TestNoDescriptors(t *testing.T) {
 		settled(t, p, at, commits)
 		p.stop(t)
 		app.close(t)
-		wantEach(t, at, commits)
+		wantEach(t, at, commits, 0)
 	})
 }
 

@@ -58,6 +58,9 @@ func TestLoad(t *testing.T) {
 //nolint:paralleltest // It takes the whole machine.
 func TestLoadCheckpoints(t *testing.T) {
 	d := loadDuration(t, 20*time.Second)
+	if os.Getenv(loadVariable) != "" {
+		d = max(d, time.Minute)
+	}
 	t.Run("python", func(t *testing.T) {
 		t.Parallel()
 		testLoad(t, folderPlace(t), d, 5, maxAsides, func(t *testing.T, db string) application { t.Helper(); return churner{pythonWriter(t, db)} })
@@ -100,6 +103,9 @@ func loadDuration(t *testing.T, d time.Duration) time.Duration {
 // maxAsides is how many repairs a minute of checkpoints without a pause may take.
 const maxAsides = 1
 
+// mostShared is how many commits may share a TXID with others for such a repair.
+func mostShared(commits int64) int64 { return max(commits/100, 10) }
+
 func testLoad(t *testing.T, at place, d time.Duration, restores, repairs int, open func(*testing.T, string) application) {
 	t.Helper()
 	db := filepath.Join(t.TempDir(), "app.db")
@@ -119,7 +125,7 @@ func testLoad(t *testing.T, at place, d time.Duration, restores, repairs int, op
 
 	h := readHistory(t, at)
 	ids, shared := h.resyncs(), commits+1-int64(h.last())
-	if len(ids) > repairs || len(ids) == 0 && shared != 0 {
+	if len(ids) > repairs || len(ids) == 0 && shared != 0 || shared > mostShared(commits) {
 		t.Errorf("%d commits were made, so the last TXID must be %d; it is %v, after repairs at TXIDs %v", commits, commits+1, h.last(), ids)
 	}
 	asides := p.logged(t, func(line map[string]any) bool { return strings.HasPrefix(line["msg"].(string), "stepped aside") })

@@ -113,7 +113,7 @@ func measureCheckpoints(t *testing.T, mode, load string, at *place) (f yieldFigu
 	f.longest = time.Duration(app.do(t, "longest")) * time.Microsecond
 	if at != nil {
 		p.stop(t)
-		wantEach(t, *at, f.commits)
+		wantEach(t, *at, f.commits, 1)
 	}
 	app.close(t)
 
@@ -152,12 +152,13 @@ func checkpoints(t *testing.T, db, mode string, d time.Duration) (all []checkpoi
 }
 
 // wantEach proves that a replica that began with an empty ledger has each commit,
-// and nothing else. At most once a checkpoint can have had to pass without a pin.
-func wantEach(t *testing.T, at place, commits int64) {
+// and nothing else. At so many repairs a few commits may share a TXID: where a
+// checkpoint can have had to pass without a pin.
+func wantEach(t *testing.T, at place, commits int64, repairs int) {
 	t.Helper()
 	h := readHistory(t, at)
 	ids, shared := h.resyncs(), commits+1-int64(h.last())
-	if len(ids) > 1 || len(ids) == 0 && shared != 0 {
+	if len(ids) > repairs || len(ids) == 0 && shared != 0 || shared > mostShared(commits) {
 		t.Errorf("after %d commits the last TXID is %v, and there are repairs at %v", commits, h.last(), ids)
 		return
 	}

@@ -110,14 +110,12 @@ func (p pair) run(t *testing.T) {
 	}()
 	tr.tell()
 	if !tr.disk.Crashed() {
-		tr.traced(1)
+		tr.traced()
 		return
 	}
 	for _, loss := range p.losses {
 		t.Run(loss.String(), func(t *testing.T) {
-			s := tr.leave(t, loss)
-			s.recover()
-			s.traced(1)
+			tr.leave(t, loss).recover()
 		})
 	}
 }

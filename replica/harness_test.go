@@ -74,6 +74,15 @@ func (a *app) exec(q string) {
 	a.commits++
 }
 
+// spills has the next transaction that writes more than some pages put them into
+// the WAL before it ends. The page caches of a process share their memory, so that
+// a small one can have all of its pages nevertheless: these are dropped.
+func (a *app) spills() {
+	a.t.Helper()
+	a.exec("PRAGMA cache_size=8")
+	a.exec("PRAGMA shrink_memory")
+}
+
 // insert makes n commits.
 func (a *app) insert(n int) {
 	a.t.Helper()

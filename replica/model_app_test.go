@@ -73,6 +73,7 @@ func (w *world) write(most int) string {
 func (w *world) enter() {
 	w.endTransaction("COMMIT")
 	w.openApp()
+	w.must(w.app.exec("PRAGMA shrink_memory")) // so that it spills, see app.spills
 	w.must(w.app.exec("BEGIN IMMEDIATE"))
 }
 

@@ -94,10 +94,10 @@ func TestLive(t *testing.T) {
 func TestLiveAutoVacuum(t *testing.T) {
 	t.Parallel()
 	live(t, func(s *scene) {
-		s.a.exec("PRAGMA cache_size=8")
 		for range 4 {
 			s.commit("INSERT INTO big VALUES(randomblob(50000))")
 			s.commit("DELETE FROM big WHERE rowid > 1")
+			s.a.spills()
 			s.a.exec("BEGIN")
 			s.a.exec("INSERT INTO big VALUES(randomblob(150000))")
 			s.a.exec("UPDATE t SET v=randomblob(600) WHERE id=2")
@@ -127,10 +127,7 @@ func (e *engine) fails() error {
 func TestReplacedLive(t *testing.T) {
 	t.Parallel()
 	for name, do := range map[string]func(s *scene){
-		"mv away and back": func(s *scene) {
-			rename(s.t, s.a.path, s.a.path+".away")
-			s.t.Cleanup(func() {})
-		},
+		"mv away":       func(s *scene) { rename(s.t, s.a.path, s.a.path+".away") },
 		"mv of another": func(s *scene) { rename(s.t, s.other(), s.a.path) },
 		"deleted":       func(s *scene) { remove(s.t, s.a.path) },
 		"created again": func(s *scene) {
@@ -161,6 +158,23 @@ func TestReplacedLive(t *testing.T) {
 			s.compare(commitsOf(t, s.b), s.states)
 		})
 	}
+}
+
+// Once it is in its place again, nothing is missing.
+func TestMovedAwayAndBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, func(*scene) {})
+	e := launch(t, s.opts)
+	s.insert(5)
+	shipped(t, s.b, 6)
+	rename(t, s.a.path, s.a.path+".away")
+	if err := e.fails(); !errors.Is(err, replica.ErrReplaced) {
+		t.Errorf("got %v, want ErrReplaced", err)
+	}
+	rename(t, s.a.path+".away", s.a.path)
+	s.safe = len(s.states)
+	s.insert(3)
+	s.resume(exact)
 }
 
 // cp copies a file as another process would.
