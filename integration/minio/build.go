@@ -1,6 +1,7 @@
 package minio
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -17,10 +20,26 @@ import (
 // commit of its open-source repository at the time of writing.
 const Version = "v0.0.0-20260212201848-7aac2a2c5b7c"
 
+// patience is for how long a process builds MinIO if it can do without: go test
+// ends a package after ten minutes, and its other tests need some of them.
+const patience = 3 * time.Minute
+
+// deadline is when that ends, counted from the first attempt.
+//
+//nolint:gochecknoglobals // a process has one
+var deadline = sync.OnceValue(func() time.Time { return time.Now().Add(patience) })
+
 // find returns the path of a MinIO server program.
 func find(ctx context.Context) (string, error) {
 	if path, err := exec.LookPath("minio"); err == nil {
 		return filepath.Abs(path)
+	}
+	if os.Getenv(Variable) != "require" {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, deadline(), fmt.Errorf(
+			"it was not built after %v; what is built is kept, so that the next attempt goes on: %s=require go test -timeout 60m -run TestStorageMinIOStops ./integration",
+			patience, Variable))
+		defer cancel()
 	}
 	return build(ctx)
 }
@@ -37,8 +56,8 @@ func build(ctx context.Context) (string, error) {
 		return "", err
 	}
 	lock := flock.New(filepath.Join(dir, "lock"))
-	if err := lock.Lock(); err != nil {
-		return "", fmt.Errorf("lock %s: %w", dir, err)
+	if _, err := lock.TryLockContext(ctx, pollInterval); err != nil {
+		return "", fmt.Errorf("lock %s: %w", dir, cmp.Or(context.Cause(ctx), err))
 	}
 	defer func() { _ = lock.Close() }()
 
@@ -64,7 +83,11 @@ func install(ctx context.Context, dir string) error {
 	// built with.
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=", "CGO_ENABLED=0", "GOOS=", "GOARCH=", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return fmt.Errorf("build MinIO: %w", context.Cause(ctx))
+	}
+	if err != nil {
 		return fmt.Errorf("build MinIO: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	return nil
