@@ -110,7 +110,7 @@ func (a *Archive) head(ctx context.Context, key string, n int) ([]byte, error) {
 // owns checks that an object is what its key and its place say.
 func (a *Archive) owns(key string, id segment.ReplicaID, has, want state.TXID) error {
 	if id != a.meta.Replica {
-		return fmt.Errorf("%w: %s belongs to replica %v, this is %v", ErrBroken, key, id, a.meta.Replica)
+		return fmt.Errorf("%w: %s belongs to replica %v, and tidemark.json says %v: one of the two is damaged, or of another replica", ErrBroken, key, id, a.meta.Replica)
 	}
 	if has != want {
 		return fmt.Errorf("%w: %s holds TXID %v", ErrBroken, key, has)

@@ -36,8 +36,7 @@ func verdict(t *testing.T, h *history, b storage.Bucket, id state.TXID, key stri
 	if !known && !errors.Is(err, restore.ErrChecksum) {
 		t.Errorf("TXID %v: %v", id, err)
 	}
-	// A damaged tidemark.json can show in any object.
-	if !strings.Contains(err.Error(), key) && key != "tidemark.json" {
+	if !strings.Contains(err.Error(), key) {
 		t.Errorf("TXID %v: %q does not name %s", id, err, key)
 	}
 	return true
