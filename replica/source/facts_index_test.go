@@ -1,6 +1,7 @@
 package source_test
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"testing"
@@ -114,8 +115,26 @@ func TestUncopied(t *testing.T) {
 		db.Release(t.Context())
 	}
 	attach(t, db)
+	if now := header(t, path).Salts; !db.Uncopied(now) {
+		t.Error("nothing was copied")
+	} else if stamp(t, path, 3_015_002); db.Uncopied(now) {
+		t.Error("an old SQLite would not have told")
+	}
 	if db.Uncopied(wal.Salts{Salt1: 1}) {
 		t.Error("of another generation")
+	}
+}
+
+// stamp has a database say which SQLite wrote it. The descriptor is closed at the end.
+func stamp(t *testing.T, path string, version uint32) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	if _, err := f.WriteAt(binary.BigEndian.AppendUint32(nil, version), 96); err != nil {
+		t.Fatal(err)
 	}
 }
 

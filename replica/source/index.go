@@ -1,6 +1,7 @@
 package source
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,13 @@ const locksByHandle = runtime.GOOS == "windows"
 // indexLooks is how often the wal-index is read in a row before it is given up:
 // SQLite may be writing it.
 const indexLooks = 20
+
+// versionAt is where a database names the SQLite that has written it, tellsAttempts
+// the first version that notes a checkpoint before it copies anything, 3.16.0.
+const (
+	versionAt     = 96
+	tellsAttempts = 3_016_000
+)
 
 // index reads the wal-index's header. The descriptor that it takes for that is
 // closed after the last connection.
@@ -62,6 +70,11 @@ func (d *DB) Uncopied(salts wal.Salts) bool {
 	// A wal-index that was recovered since the WAL began counts from then on, and
 	// of what was copied before only newer versions of SQLite would tell.
 	if n, err := d.commitsOf(at); err != nil || at.Changes < n {
+		return false
+	}
+	// Older ones don't tell what they have begun.
+	var version [4]byte
+	if _, err := d.file.ReadAt(version[:], versionAt); err != nil || binary.BigEndian.Uint32(version[:]) < tellsAttempts {
 		return false
 	}
 	for _, off := range []int64{wal.CopiedAt, wal.AttemptedAt} {

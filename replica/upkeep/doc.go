@@ -19,5 +19,6 @@
 // A [Keeper] knows what the archive holds: from the listing that it begins with,
 // and then because it is told. So it lists nothing while it runs, and while nothing
 // is put it has nothing to do, once what was left has been deleted. Nothing of it is
-// written down; a restart goes on from the listing alone, and waits for Hold anew.
+// written down; a restart goes on from the listing alone. It waits for what is left of
+// Hold if storage tells when an object was put, and else for all of it.
 package upkeep

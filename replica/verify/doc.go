@@ -40,7 +40,8 @@
 //
 // Objects vanish while they are verified, when they have been packed or pruned. That
 // is no fault: the replica is listed again, a bounded number of times, and what has
-// been read already is not read again.
+// been read already is not read again. What is half pruned looks like damage, too. So
+// if something hangs loose the replica is listed again, as long as that changes.
 //
 // # What it takes
 //

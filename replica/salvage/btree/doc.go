@@ -28,12 +28,15 @@
 // cell, a page its rows, an interior page the way to what lies below: those pages are
 // then found again as orphans. A page is taken into one tree at most. If two parents
 // claim a page, then it goes to the one whose range of keys holds it, and a page that
-// the schema calls a root is nobody's child. So what a damaged page says cannot take
-// sound pages from the tree that they belong to.
+// the schema calls a root is nobody's child. Two interior pages that are the same, byte
+// for byte, are both refused, as one was written to a wrong place. So what a damaged
+// page says cannot take sound pages from the tree that they belong to.
 //
 // A row is sound if its record fits together: the header ends where it says, the
 // fields fill the payload exactly, every overflow page is there, and the chain ends
-// with the payload. Damage inside a value is not seen, as SQLite keeps no checksum.
+// with the payload. What nobody can see: damage inside a value, as SQLite keeps no
+// checksum, also in the schema's SQL; a blob whose last overflow page was zeroed (a
+// text's is seen); a leaf that was copied over a leaf of a table of the same shape.
 //
 // # Order of use
 //

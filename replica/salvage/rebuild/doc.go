@@ -22,5 +22,5 @@
 //
 // Constraints of CHECK and foreign keys are not enforced. Nothing of the schema runs:
 // a statement is executed only if it is one CREATE statement of the kind and name that its
-// row has.
+// row has, without a query, and with ATTACH switched off.
 package rebuild
