@@ -53,6 +53,8 @@ type jobOptions struct {
 	logger         *slog.Logger
 	// limits are those of all of them together.
 	limits *storage.Limits
+	// clients are shared by all replicas.
+	clients *location.Clients
 	// progress is told how much of a first copy is read; nil: nobody is told.
 	progress func(done, total int64)
 }
@@ -72,7 +74,7 @@ func (j *job) run(ctx context.Context, how jobOptions) error {
 
 func (j *job) replicate(ctx context.Context, how jobOptions) (replica.Report, error) {
 	if j.bucket == nil {
-		bucket, err := j.place.Open(ctx, location.Options{Create: true})
+		bucket, err := j.place.Open(ctx, location.Options{Create: true, Clients: how.clients})
 		if err != nil {
 			j.shared.Failed(j.db.Path, j.place.String(), err)
 			return replica.Report{}, err

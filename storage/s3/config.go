@@ -90,6 +90,12 @@ func (c Config) normal() (Config, error) {
 	return c, nil
 }
 
+// Check reports what [Open] would say of the configuration itself.
+func (c Config) Check() error {
+	_, err := c.normal()
+	return err
+}
+
 func checkEndpoint(endpoint string) error {
 	if endpoint == "" {
 		return nil

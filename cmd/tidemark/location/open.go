@@ -15,6 +15,8 @@ type Options struct {
 	// Create makes a missing folder when the first object is put. A missing
 	// s3 bucket is never made.
 	Create bool
+	// Clients are shared with other locations; nil: this one has a client of its own.
+	Clients *Clients
 }
 
 // Open gives the storage at the location. It sends no request to a service,
@@ -35,7 +37,7 @@ func (l Location) Open(ctx context.Context, opts Options) (storage.Bucket, error
 	if err != nil {
 		return nil, err
 	}
-	b, err := s3.Open(ctx, s3.Config{
+	b, err := opts.Clients.bucket(ctx, s3.Config{
 		Bucket: l.s3.bucket, Prefix: l.s3.prefix,
 		Endpoint: l.s3.endpoint, Region: l.s3.region, PathStyle: l.s3.pathStyle,
 		AccessKeyID: id, SecretAccessKey: secret,
