@@ -17,6 +17,7 @@ var roles = map[string]func(args []string) error{
 	"engine":       engineRole,
 	"careless":     carelessRole,
 	"checkpointer": checkpointerRole,
+	"reader":       readerRole,
 	"session":      sessionRole,
 }
 

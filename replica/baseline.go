@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"tidemark/replica/local"
 	"tidemark/replica/source"
@@ -55,11 +52,6 @@ func (e *engine) freezeFirst(ctx context.Context) error {
 		return err
 	}
 	now := e.now()
-	if err := e.db.apart(func() error { e.table, err = e.sumPages(ctx, att); return err }); err != nil {
-		return err
-	}
-	e.head = segment.Commit{TXID: 1, Time: now, Pages: att.Pages, After: e.table.Checksum()}
-	e.descends = true
 	e.log.Info("writing the first snapshot", slog.Uint64("pages", uint64(att.Pages)))
 	// If nothing tells that the snapshot has arrived, it is recognised by its
 	// time.
@@ -68,16 +60,24 @@ func (e *engine) freezeFirst(ctx context.Context) error {
 	if err := e.dir.SaveShipped(shipped); err != nil {
 		return err
 	}
-	e.ship = e.newShipper(e.arch, shipped)
-	e.place(ctx, att)
-	var progress func(int64)
+	var opts snapshot.WriteOptions
 	if e.opts.Progress != nil {
 		total := int64(att.Pages) * int64(h.PageSize)
-		progress = func(n int64) { e.opts.Progress(n, total) }
+		opts.Progress = func(n int64) { e.opts.Progress(n, total) }
 	}
-	if err := e.freeze(ctx, h, nil, att.Image, progress, func(context.Context) error { return nil }); err != nil {
+	f, err := newFirst(e.db.DB, att.Image, e.dir.Path())
+	if err != nil {
 		return err
 	}
+	e.write(ctx, h, f, opts, func(context.Context) error { return nil })
+	if err := e.db.apart(func() error { return e.findSums(ctx, att) }); err != nil {
+		return err
+	}
+	e.table = f.table.Clone()
+	e.head = segment.Commit{TXID: 1, Time: now, Pages: att.Pages, After: e.table.Checksum()}
+	e.descends = true
+	e.ship = e.newShipper(e.arch, shipped)
+	e.place(ctx, att)
 	e.db.join(e.seat, e)
 	return nil
 }
@@ -106,44 +106,32 @@ func (e *engine) beginHistory(job *snapshotJob) error {
 	return nil
 }
 
-// sumPages computes the page sums of what was attached to, and notes meanwhile
-// when commits were seen.
-func (e *engine) sumPages(ctx context.Context, att *source.Attachment) (*state.Table, error) {
+// findSums waits until the page sums of what was attached to are there, and notes meanwhile
+// when commits were seen. The snapshot finds them as it is read. If somebody may come to
+// wait for the pin, they are found without it.
+func (e *engine) findSums(ctx context.Context, att *source.Attachment) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	e.place(ctx, att)
 	watched := e.watchTimes(ctx, att, cancel)
-	sums := make([]state.Sum, att.Pages)
-	size := att.Image.PageSize()
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	most := uint32(resyncChunk / int(size))
-	for first := uint32(0); first < att.Pages && gctx.Err() == nil; first += most {
-		g.Go(func() error {
-			part := sums[first:min(first+most, att.Pages)]
-			buf := make([]byte, len(part)*int(size))
-			if err := att.Image.ReadPages(wal.PageNo(first)+1, buf); err != nil {
-				return err
-			}
-			for i := range part {
-				if no := wal.PageNo(first) + wal.PageNo(i) + 1; no != size.LockPage() {
-					part[i] = state.SumPage(no, buf[i*int(size):(i+1)*int(size)])
-				}
-			}
-			return nil
-		})
+	hurry, end := e.pressed(ctx)
+	defer end()
+	job, err := e.snaps.job, error(nil)
+	select {
+	case <-job.frozen.found:
+	case <-hurry:
+		err = job.frozen.findRest(ctx)
+	case <-job.done:
+		err = job.err
+	case <-ctx.Done():
 	}
-	err := g.Wait()
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	cancel()
 	seen, werr := watched()
-	if err = errors.Join(werr, err); err != nil {
-		return nil, err
-	}
 	e.seen = seen
-	return state.TableOf(size, sums), nil
+	return errors.Join(werr, err)
 }
 
 // watchTimes notes, on its own tail and until ctx ends, when commits were seen.
@@ -216,7 +204,7 @@ func (e *engine) resync(ctx context.Context, att *source.Attachment, why string)
 		if err := e.begin(at); err != nil {
 			return err
 		}
-		return e.frame(wal.Frame{Page: no, Image: page})
+		return e.frame(wal.Frame{Page: no, Image: page}, nil)
 	})
 	if err != nil {
 		return err
@@ -257,26 +245,46 @@ func (e *engine) compare(ctx context.Context, m *source.Image, fn func(wal.PageN
 }
 
 func (e *engine) comparePages(ctx context.Context, m *source.Image, fn func(wal.PageNo, []byte) error) error {
+	var hurry <-chan struct{}
+	pace := e.opts.Process.reading
+	if pace.limited() {
+		var end func()
+		hurry, end = e.pressed(ctx)
+		defer end()
+	}
+	sweep := e.db.Sweep()
+	defer sweep.End()
+	m = m.Through(sweep)
 	size := m.PageSize()
 	buf := make([]byte, resyncChunk)
 	for first := uint32(1); first <= m.Pages(); {
 		n := min(uint32(resyncChunk/int(size)), m.Pages()-first+1)
 		chunk := buf[:int(n)*int(size)]
+		if err := pace.wait(ctx, len(chunk), hurry); err != nil {
+			return err
+		}
 		if err := m.ReadPages(wal.PageNo(first), chunk); err != nil {
 			return err
 		}
-		for i := range n {
-			no, page := wal.PageNo(first+i), chunk[int(i)*int(size):int(i+1)*int(size)]
-			if no == size.LockPage() || uint32(no) <= e.table.Len() && state.SumPage(no, page) == e.table.At(no) {
-				continue
-			}
-			if err := fn(no, page); err != nil {
-				return err
-			}
+		if err := e.comparePiece(wal.PageNo(first), size, chunk, fn); err != nil {
+			return err
 		}
 		first += n
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+func (e *engine) comparePiece(first wal.PageNo, size wal.PageSize, pages []byte, fn func(wal.PageNo, []byte) error) error {
+	for no := first; len(pages) > 0; no, pages = no+1, pages[size:] {
+		page := pages[:size:size]
+		if no == size.LockPage() || uint32(no) <= e.table.Len() && state.SumPage(no, page) == e.table.At(no) {
+			continue
+		}
+		if err := fn(no, page); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -34,8 +34,8 @@ func (m *memory) give(n int) { m.used.Add(-int64(n)) }
 func (m *memory) scarce() bool { return m.used.Load() > m.size/2 }
 
 // pageCache keeps the newest images of pages that were written lately, so that
-// the next image of one can be shipped as its difference. It evicts by the clock
-// algorithm.
+// the next image of one can be shipped as its difference without a read: see
+// previous. It evicts by the clock algorithm.
 type pageCache struct {
 	from  *memory
 	index map[wal.PageNo]int

@@ -63,6 +63,9 @@ type seat struct {
 	passes int
 	// since is when it began to be awaited.
 	since time.Time
+	// attached is what the database was when it was attached to last; nil when that
+	// is of no use any more.
+	attached *source.Attachment
 }
 
 const (
@@ -378,7 +381,7 @@ func (d *database) attach(ctx context.Context, s *seat, known source.Known, resu
 			return err
 		})
 		if !errors.Is(err, source.ErrBusy) || d.joined() == joined {
-			s.passes = d.passes
+			s.passes, s.attached = d.passes, att
 			return att, err
 		}
 	}

@@ -55,6 +55,7 @@ type engine struct {
 	tail  tail
 	seg   *openSegment
 	cache pageCache
+	prev  previous
 	snaps snapshots
 	// descends tells that this database is known to have made the history.
 	descends bool
@@ -198,7 +199,10 @@ func (e *engine) read(until time.Time) (n int, err error) {
 }
 
 func (e *engine) readPublished() (n int, err error) {
-	e.cut = false
+	e.cut, e.prev.left = false, previousTurn
+	if e.locked {
+		e.prev.left = previousLocked
+	}
 	restarted, err := e.tail.renew()
 	if restarted {
 		// Until now the WAL stood still, so everything was secured by the
@@ -349,38 +353,20 @@ func (e *engine) take(c wal.Commit) error {
 	if err := e.begin(now); err != nil {
 		return err
 	}
+	h, n := e.tail.reader.Header(), c.Start.Frame
 	for f, err := range e.tail.reader.Frames() {
 		if err != nil {
 			return err
 		}
-		if uint32(f.Page) > c.Pages {
+		if n++; uint32(f.Page) > c.Pages {
 			continue // spilled early, and not part of the database in the end
 		}
-		if err := e.frame(f); err != nil {
+		if err := e.frame(f, &h); err != nil {
 			return err
 		}
+		e.prev.note(&h, f.Page, n)
 	}
 	return e.commit(segment.Commit{Time: now, Pages: c.Pages})
-}
-
-// frame adds a page's new image.
-func (e *engine) frame(f wal.Frame) error {
-	sum := state.SumPage(f.Page, f.Image)
-	err := e.cache.swap(f.Page, f.Image, e.table.At(f.Page), sum, func(prev []byte) error {
-		if prev == nil {
-			return e.seg.w.Full(f.Page, f.Image)
-		}
-		return e.seg.w.Delta(f.Page, f.Image, prev)
-	})
-	if err != nil {
-		return err
-	}
-	e.table.Set(f.Page, sum)
-	e.seg.touched = append(e.seg.touched, f.Page)
-	if e.snaps.job != nil {
-		e.snaps.job.changes.add(f.Page)
-	}
-	return nil
 }
 
 // commit ends a transaction in the open segment.

@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"tidemark/replica"
 	"tidemark/replica/archive"
 	"tidemark/snapshot/state"
 	"tidemark/wal"
@@ -206,7 +207,7 @@ func checkModel(t *testing.T) {
 		if !failed && time.Since(began) > modelTime && os.Getenv("TIDEMARK_TEST_LONG") == "" {
 			return
 		}
-		w := &world{t: r}
+		w := &world{t: r, shared: replica.NewProcess()}
 		if b := w.play(); b != nil {
 			story := w.story(b)
 			r.Log(story)

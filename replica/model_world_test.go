@@ -44,6 +44,8 @@ type world struct {
 	model history
 	// first is the version that the replica began with.
 	first int
+	// shared is what all runs share, such as the memory for page images.
+	shared *replica.Process
 	// gap is not nil while nothing is known to follow the database. facts is the
 	// WAL when it was looked at last.
 	gap   *gap
@@ -82,10 +84,12 @@ func (w *world) setUp() {
 	w.must(err)
 	w.dir = dir
 	w.bucket = &fickle{Bucket: mem.New()}
-	size := rapid.SampledFrom([]int{512, 4096}).Draw(w.t, "page size")
+	size := rapid.SampledFrom([]int{512, 4096, 512, 4096, 1024, 65536}).Draw(w.t, "page size")
 	auto := rapid.SampledFrom([]int{0, 1}).Draw(w.t, "auto_vacuum")
 	checkpoint := rapid.SampledFrom([]int{0, 0, 10, 1000}).Draw(w.t, "wal_autocheckpoint")
-	w.note("pages of %d bytes, auto_vacuum=%d, wal_autocheckpoint=%d", size, auto, checkpoint)
+	images := rapid.SampledFrom([]int64{0, 3 * int64(size), replica.DefaultCacheMemory}).Draw(w.t, "memory for images")
+	w.note("pages of %d bytes, auto_vacuum=%d, wal_autocheckpoint=%d, memory for images %d", size, auto, checkpoint, images)
+	w.shared.SetCacheMemory(images)
 	w.app.path = filepath.Join(dir, "app.db")
 	w.app.pragmas = fmt.Sprintf("&_pragma=wal_autocheckpoint(%d)", checkpoint)
 	db, err := connect(w.app.path, fmt.Sprintf("&_pragma=page_size(%d)&_pragma=auto_vacuum(%d)", size, auto))
@@ -95,7 +99,7 @@ func (w *world) setUp() {
 	w.must(w.app.exec("INSERT INTO mark VALUES(0)"))
 	w.committed("the beginning")
 	w.opts = replica.Options{
-		Path: w.app.path, StateDir: w.file("state"), StopPatience: 500 * time.Millisecond,
+		Path: w.app.path, StateDir: w.file("state"), StopPatience: 500 * time.Millisecond, Process: w.shared,
 		SnapshotInterval: rapid.SampledFrom([]time.Duration{0, time.Nanosecond}).Draw(w.t, "snapshot interval"),
 		Now:              func() time.Time { return time.Now().Add(time.Duration(w.clock.Load())) },
 		Logger:           slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{ReplaceAttr: brief})),
@@ -125,6 +129,7 @@ func (w *world) cleanUp() {
 	}
 	_ = w.app.unread()
 	_ = w.app.close()
+	_ = w.shared.Close()
 	_ = os.RemoveAll(w.dir)
 }
 

@@ -37,6 +37,8 @@ func (e *engine) park(ctx context.Context) (changed bool, err error) {
 	if e.opts.Process.images.scarce() {
 		e.cache.drop()
 	}
+	e.prev.forget()
+	e.seat.attached = nil
 	if e.tail.reader != nil {
 		e.tail.reader.Release()
 	}

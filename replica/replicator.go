@@ -190,7 +190,10 @@ func (r *replicator) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e := &engine{replicator: r, watch: watcher{hub: &r.opts.Process.watch}, cache: pageCache{from: &r.opts.Process.images}}
+	e := &engine{
+		replicator: r, watch: watcher{hub: &r.opts.Process.watch}, cache: pageCache{from: &r.opts.Process.images},
+		prev: previous{file: r.db.FileAt(), wal: r.db.WAL(), seat: r.seat},
+	}
 	err = e.run(ctx)
 	r.db.mu.Lock()
 	r.db.unjoin(r.seat)

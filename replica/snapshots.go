@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"tidemark/replica/archive"
-	"tidemark/replica/source"
 	"tidemark/snapshot"
 	"tidemark/snapshot/state"
 	"tidemark/wal"
@@ -198,35 +197,31 @@ func (e *engine) beginSnapshot(ctx context.Context, plan snapshotPlan) error {
 		return err
 	}
 	h := snapshot.Header{PageSize: e.db.PageSize(), TXID: e.head.TXID, Base: plan.base, Pages: e.table.Len(), Time: e.head.Time.UnixMilli()}
-	ship, report := e.ship, &e.report
-	err := e.freeze(ctx, h, plan.table, nil, nil, func(ctx context.Context) error { return awaitShipped(ctx, ship, report, h.TXID) })
-	if err != nil {
-		e.snapshotFailed(err)
-	}
-	return nil
-}
-
-// freeze begins a snapshot of the state of the last commit, whose pages are in the
-// database file or in image: one that adds to a base, or a full one without. The
-// upload begins after what must come before it.
-func (e *engine) freeze(ctx context.Context, h snapshot.Header, base *state.Table, image *source.Image,
-	progress func(int64), before func(context.Context) error,
-) error {
-	opts := snapshot.WriteOptions{Progress: progress}
+	opts := snapshot.WriteOptions{}
 	table := e.table.Clone()
 	runs := snapshot.Diff(state.NewTable(h.PageSize), table)
-	if base != nil {
+	if base := plan.table; base != nil {
 		runs = snapshot.Diff(base, table)
 		opts.Changes = &snapshot.Changes{Base: base, Runs: runs}
 	}
-	f, err := newFrozen(e.db.FileAt(), image, table, runs, e.dir.Path())
+	f, err := newFrozen(e.db.DB, table, runs, e.dir.Path())
 	if err != nil {
-		return err
+		e.snapshotFailed(err)
+		return nil
 	}
+	ship, report := e.ship, &e.report
+	e.write(ctx, h, f, opts, func(ctx context.Context) error { return awaitShipped(ctx, ship, report, h.TXID) })
+	return nil
+}
+
+// write begins to upload a snapshot of a state, after what must come before it.
+func (e *engine) write(ctx context.Context, h snapshot.Header, f *frozen, opts snapshot.WriteOptions, before func(context.Context) error) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	pace := e.opts.Process.reading
+	f.slow = func(n int) error { return pace.wait(ctx, n, nil) }
 	job := &snapshotJob{
 		header: h, frozen: f, cancel: cancel, done: make(chan struct{}),
-		changes: changes{pages: map[wal.PageNo]struct{}{}, length: table.Len()},
+		changes: changes{pages: map[wal.PageNo]struct{}{}, length: h.Pages},
 	}
 	e.snaps.job = job
 	e.log.Debug("writing a snapshot", slog.Uint64("txid", uint64(h.TXID)), slog.Uint64("base", uint64(h.Base)))
@@ -237,11 +232,13 @@ func (e *engine) freeze(ctx context.Context, h snapshot.Header, base *state.Tabl
 			return
 		}
 		job.sum, job.err = arch.PutSnapshot(ctx, h, f, opts)
-		if job.err == nil && job.sum.Checksum != table.Checksum() {
-			job.err = fmt.Errorf("snapshot of TXID %v has state %v, it was %v", h.TXID, job.sum.Checksum, table.Checksum())
+		if job.err != nil {
+			return
+		}
+		if want := f.checksum(); job.sum.Checksum != want {
+			job.err = fmt.Errorf("snapshot of TXID %v has state %v, it was %v", h.TXID, job.sum.Checksum, want)
 		}
 	}()
-	return nil
 }
 
 // awaitShipped waits until the archive has the log up to a commit: a snapshot must

@@ -23,6 +23,8 @@ type Process struct {
 	meters roster
 	// images is what page images may take.
 	images memory
+	// reading bounds how fast whole databases are read.
+	reading pace
 
 	mu sync.Mutex
 	// databases are those that are followed, by path.
@@ -49,9 +51,15 @@ func NewProcess() *Process {
 }
 
 // SetCacheMemory bounds, in bytes, the page images that all databases together keep
-// to make deltas from: without an image at hand a page is shipped whole. It must be
-// called before the first replication begins.
+// to make deltas from. Those that it has no room for are read again where the
+// database has them. It must be called before the first replication begins.
 func (p *Process) SetCacheMemory(n int64) { p.images.size = n }
+
+// SetSnapshotRate bounds how many bytes of the databases are read in a second, all of
+// them together, for snapshots and where all pages are compared; 0 or less is no limit.
+// It never holds up what the application may come to wait for. It must be called before
+// the first replication begins.
+func (p *Process) SetSnapshotRate(perSecond int64) { p.reading = paceOf(perSecond) }
 
 // begin waits for a turn to start, and gives what ends the turn. It ends by itself
 // after a while: who waits for storage, or copies a large database, must not keep

@@ -63,11 +63,10 @@ func (o *object) describe(pages ...[2]uint32) *object {
 }
 
 func (o *object) blockLength(payload []byte) uint32 {
-	return uint32(len(new(block.Encoder).Append(nil, o.kinds[0], payload)))
+	return uint32(len(block.Append(nil, o.kinds[0], payload)))
 }
 
 func (o *object) bytes() []byte {
-	var enc block.Encoder
 	b := bytes.Clone(o.header)
 	var fields []byte
 	for i, payloads := range [][][]byte{o.pages, o.sums, o.index} {
@@ -75,7 +74,7 @@ func (o *object) bytes() []byte {
 			fields = binary.BigEndian.AppendUint64(fields, uint64(len(b)))
 		}
 		for _, p := range payloads {
-			b = enc.Append(b, o.kinds[i], p)
+			b = block.Append(b, o.kinds[i], p)
 		}
 	}
 	fields = binary.BigEndian.AppendUint32(fields, uint32(len(o.pages)))

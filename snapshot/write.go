@@ -212,14 +212,13 @@ func (j *job) read(src PageSource, size wal.PageSize) error {
 
 // consume hashes and compresses until work ends.
 func consume(work <-chan *job, h Header) {
-	var enc block.Encoder
 	for j := range work {
 		j.sums = j.sums[:0]
 		_ = h.eachPage(j.runs, j.images, func(no wal.PageNo, page []byte) error {
 			j.sums = append(j.sums, state.SumPage(no, page))
 			return nil
 		})
-		j.block = enc.Append(j.block[:0], kindPages, j.payload)
+		j.block = block.Append(j.block[:0], kindPages, j.payload)
 		j.done <- struct{}{}
 	}
 }
@@ -258,11 +257,10 @@ func (o *output) collect(ctx context.Context, order <-chan *job, free chan<- *jo
 // finish writes what follows the page blocks.
 func (o *output) finish() error {
 	t := trailer{sums: o.off, blocks: uint32(len(o.blocks)), checksum: o.table.Checksum()}
-	var enc block.Encoder
 	var raw, buf []byte
 	for from, n := uint32(0), o.table.Len(); from < n; from += sumsPerBlock {
 		raw = o.table.AppendBinary(raw[:0], from, min(n, from+sumsPerBlock))
-		buf = enc.Append(buf[:0], kindSums, raw)
+		buf = block.Append(buf[:0], kindSums, raw)
 		if _, err := o.Write(buf); err != nil {
 			return err
 		}
@@ -271,7 +269,7 @@ func (o *output) finish() error {
 	for rest := o.blocks; len(rest) > 0; {
 		n := min(len(rest), entriesABlock)
 		raw = appendEntries(raw[:0], rest[:n])
-		buf = enc.Append(buf[:0], kindIndex, raw)
+		buf = block.Append(buf[:0], kindIndex, raw)
 		if _, err := o.Write(buf); err != nil {
 			return err
 		}

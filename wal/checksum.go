@@ -31,22 +31,24 @@ func (c Checksum) Extend(order ByteOrder, b []byte) Checksum {
 	return c.extendLittle(b)
 }
 
-// extendLittle is unrolled to 32 bytes a turn: the two additions a word form
-// the only chain of dependencies, and the loads run ahead of it.
+// extendLittle is unrolled to 32 bytes a turn. Each sum needs the one before it, so
+// that what bounds the speed is the additions in that chain. The order in which they
+// are written leaves one of them a word: what does not need the latest sum is added
+// before it is there.
 func (c Checksum) extendLittle(b []byte) Checksum {
 	s0, s1 := c.S0, c.S1
 	for ; len(b) >= 32; b = b[32:] {
 		w := b[:32:32]
 		a0, a1 := binary.LittleEndian.Uint64(w), binary.LittleEndian.Uint64(w[8:])
 		a2, a3 := binary.LittleEndian.Uint64(w[16:]), binary.LittleEndian.Uint64(w[24:])
-		s0 += uint32(a0) + s1
-		s1 += uint32(a0>>32) + s0
-		s0 += uint32(a1) + s1
-		s1 += uint32(a1>>32) + s0
-		s0 += uint32(a2) + s1
-		s1 += uint32(a2>>32) + s0
-		s0 += uint32(a3) + s1
-		s1 += uint32(a3>>32) + s0
+		s0 = s0 + uint32(a0) + s1
+		s1 = s1 + uint32(a0>>32) + s0
+		s0 = s0 + uint32(a1) + s1
+		s1 = s1 + uint32(a1>>32) + s0
+		s0 = s0 + uint32(a2) + s1
+		s1 = s1 + uint32(a2>>32) + s0
+		s0 = s0 + uint32(a3) + s1
+		s1 = s1 + uint32(a3>>32) + s0
 	}
 	for ; len(b) >= 8; b = b[8:] {
 		s0 += binary.LittleEndian.Uint32(b) + s1
@@ -61,14 +63,14 @@ func (c Checksum) extendBig(b []byte) Checksum {
 		w := b[:32:32]
 		a0, a1 := binary.BigEndian.Uint64(w), binary.BigEndian.Uint64(w[8:])
 		a2, a3 := binary.BigEndian.Uint64(w[16:]), binary.BigEndian.Uint64(w[24:])
-		s0 += uint32(a0>>32) + s1
-		s1 += uint32(a0) + s0
-		s0 += uint32(a1>>32) + s1
-		s1 += uint32(a1) + s0
-		s0 += uint32(a2>>32) + s1
-		s1 += uint32(a2) + s0
-		s0 += uint32(a3>>32) + s1
-		s1 += uint32(a3) + s0
+		s0 = s0 + uint32(a0>>32) + s1
+		s1 = s1 + uint32(a0) + s0
+		s0 = s0 + uint32(a1>>32) + s1
+		s1 = s1 + uint32(a1) + s0
+		s0 = s0 + uint32(a2>>32) + s1
+		s1 = s1 + uint32(a2) + s0
+		s0 = s0 + uint32(a3>>32) + s1
+		s1 = s1 + uint32(a3) + s0
 	}
 	for ; len(b) >= 8; b = b[8:] {
 		s0 += binary.BigEndian.Uint32(b) + s1

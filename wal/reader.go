@@ -178,55 +178,58 @@ var ErrChanged = errors.New("WAL frames of a commit changed under the reader")
 // commit that did not fit into the window is read again, and its chain checked
 // again. The iteration ends after its first error: the source's, or ErrChanged.
 func (r *Reader) Frames() iter.Seq2[Frame, error] {
+	// Not r.frames itself: the compiler sees through a function literal, and so a
+	// range over Frames allocates nothing.
+	return func(yield func(Frame, error) bool) { r.frames(yield) }
+}
+
+func (r *Reader) frames(yield func(Frame, error) bool) {
 	first, end := r.hdr.Offset(r.last.Start.Frame+1), r.hdr.Offset(r.last.End.Frame+1)
 	if first >= r.at && end <= r.at+int64(len(r.window)) {
-		return r.framesOf(r.window[first-r.at : end-r.at])
+		r.framesOf(r.window[first-r.at:end-r.at], yield)
+		return
 	}
-	return r.framesAgain()
+	r.framesAgain(yield)
 }
 
 // framesOf gives frames out of bytes that find has checked.
-func (r *Reader) framesOf(b []byte) iter.Seq2[Frame, error] {
-	return func(yield func(Frame, error) bool) {
-		for size := int(r.hdr.frameSize()); len(b) > 0; b = b[size:] {
-			f := Frame{Page: ParseFrameHeader(b).Page, Image: b[FrameHeaderSize:size:size]}
-			if !yield(f, nil) {
-				return
-			}
+func (r *Reader) framesOf(b []byte, yield func(Frame, error) bool) {
+	for size := int(r.hdr.frameSize()); len(b) > 0; b = b[size:] {
+		f := Frame{Page: ParseFrameHeader(b).Page, Image: b[FrameHeaderSize:size:size]}
+		if !yield(f, nil) {
+			return
 		}
 	}
 }
 
-func (r *Reader) framesAgain() iter.Seq2[Frame, error] {
-	return func(yield func(Frame, error) bool) {
-		pos := r.last.Start
-		defer func() {
-			if pos != r.last.End {
-				r.window = nil // not all of it was checked
-			}
-		}()
-		for pos.Frame < r.last.End.Frame {
-			f, err := r.frame(pos.Frame + 1)
-			if errors.Is(err, io.EOF) {
-				err = fmt.Errorf("%w: frame %d is gone", ErrChanged, pos.Frame+1)
-			}
-			if err != nil {
-				yield(Frame{}, err)
-				return
-			}
-			h, end, ok := r.follow(pos, f)
-			if !ok {
-				yield(Frame{}, fmt.Errorf("%w: frame %d", ErrChanged, pos.Frame+1))
-				return
-			}
-			pos = end
-			if !yield(Frame{Page: h.Page, Image: f[FrameHeaderSize:]}, nil) {
-				return
-			}
-		}
+func (r *Reader) framesAgain(yield func(Frame, error) bool) {
+	pos := r.last.Start
+	defer func() {
 		if pos != r.last.End {
-			yield(Frame{}, fmt.Errorf("%w: chain ends elsewhere", ErrChanged))
+			r.window = nil // not all of it was checked
 		}
+	}()
+	for pos.Frame < r.last.End.Frame {
+		f, err := r.frame(pos.Frame + 1)
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: frame %d is gone", ErrChanged, pos.Frame+1)
+		}
+		if err != nil {
+			yield(Frame{}, err)
+			return
+		}
+		h, end, ok := r.follow(pos, f)
+		if !ok {
+			yield(Frame{}, fmt.Errorf("%w: frame %d", ErrChanged, pos.Frame+1))
+			return
+		}
+		pos = end
+		if !yield(Frame{Page: h.Page, Image: f[FrameHeaderSize:]}, nil) {
+			return
+		}
+	}
+	if pos != r.last.End {
+		yield(Frame{}, fmt.Errorf("%w: chain ends elsewhere", ErrChanged))
 	}
 }
 

@@ -29,10 +29,10 @@ TIDEMARK_SNAPSHOT_INTERVAL, TIDEMARK_CHECKPOINT_PAGES, TIDEMARK_STATE_DIR,
 TIDEMARK_SPOOL_LIMIT, TIDEMARK_KEEP_JOURNAL_MODE, TIDEMARK_ALLOW_NETWORK_FS,
 TIDEMARK_UNFENCED, TIDEMARK_RETENTION_ENABLED, TIDEMARK_RETENTION_HISTORY,
 TIDEMARK_RETENTION_SNAPSHOTS_HOURLY, _DAILY and _WEEKLY, TIDEMARK_METRICS_ADDR,
-TIDEMARK_MAX_UPLOADS, TIDEMARK_MAX_REQUEST_RATE, TIDEMARK_EXEC, TIDEMARK_CHECK,
-TIDEMARK_RESTORE_IF_MISSING, TIDEMARK_LOG_LEVEL and TIDEMARK_LOG_FORMAT, and
-TIDEMARK_S3_ACCESS_KEY_ID and TIDEMARK_S3_SECRET_ACCESS_KEY for S3; any other that
-begins so is an error.
+TIDEMARK_MAX_UPLOADS, TIDEMARK_MAX_REQUEST_RATE, TIDEMARK_SNAPSHOT_RATE,
+TIDEMARK_EXEC, TIDEMARK_CHECK, TIDEMARK_RESTORE_IF_MISSING, TIDEMARK_LOG_LEVEL and
+TIDEMARK_LOG_FORMAT, and TIDEMARK_S3_ACCESS_KEY_ID and
+TIDEMARK_S3_SECRET_ACCESS_KEY for S3; any other that begins so is an error.
 
 What is older than retention keeps is deleted from the replica, unless
 --retention-enabled=false; tidemark prune --help says what is kept.
@@ -97,6 +97,7 @@ func newReplicate(p process) *cobra.Command {
 	flags.String(config.KeyMetricsAddr, "", "serve metrics on this `address`, host:port (default: not)")
 	flags.String(config.KeyMaxUploads, strconv.Itoa(config.DefaultMaxUploads), "let at most this many `uploads` be under way at once, of all databases")
 	flags.String(config.KeyMaxRequestRate, "0", "send at most this many `requests` a second to storage, for all databases; 0: any number")
+	flags.String(config.KeySnapshotRate, "0", "read at most this `size` of the databases a second for snapshots and comparisons (50MB, 20MiB); 0: no limit")
 	flags.String(config.KeyExec, "", "run this `command` while the databases are followed, ship all, and end with its exit code")
 	flags.Bool(config.KeyCheck, false, "check the databases and replicas first, and start nothing if an item fails")
 	flags.Bool(config.KeyRestoreIfMissing, false, "restore a database that is missing first, if there is a replica of it")

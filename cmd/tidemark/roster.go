@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tidemark/cmd/tidemark/config"
+	"tidemark/cmd/tidemark/location"
 	"tidemark/cmd/tidemark/metrics"
 	"tidemark/replica"
 	"tidemark/replica/fleet"
@@ -28,6 +29,7 @@ type roster struct {
 	process        config.Process
 	shared         *replica.Process
 	limits         *storage.Limits
+	clients        location.Clients
 	// session is the command that is run meanwhile, nil: none.
 	session *session
 
@@ -73,6 +75,7 @@ func (r *roster) run(ctx context.Context) error {
 		defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	}
 	r.shared, r.limits = replica.NewProcess(), storage.NewLimits(r.process.MaxUploads, r.process.MaxRequestRate)
+	r.shared.SetSnapshotRate(r.process.SnapshotRate)
 	defer func() {
 		if err := r.shared.Close(); err != nil {
 			r.logger.Warn("what the databases shared is still open", slog.Any("err", err))
@@ -181,7 +184,7 @@ func (r *roster) find(f config.Folder, path, rel string) ([]fleet.Replication, e
 
 // replications runs all jobs of a database as part of the fleet.
 func (r *roster) replications(jobs []*job) []fleet.Replication {
-	how := jobOptions{once: r.once, takeover: r.takeover, logger: r.logger, limits: r.limits}
+	how := jobOptions{once: r.once, takeover: r.takeover, logger: r.logger, limits: r.limits, clients: &r.clients}
 	if r.alone() && (r.session == nil || !absent(jobs[0].db.Path)) { // else the terminal is the command's
 		how.progress = r.con.progress("first copy")
 	}

@@ -51,6 +51,9 @@ type Server struct {
 	// AccessKey and SecretKey are the credentials of its administrator.
 	AccessKey, SecretKey string
 
+	// Program is the path of the program that runs.
+	Program string
+
 	cmd *exec.Cmd
 	// process ends with this one; output is complete when it has ended.
 	process *child.Process
@@ -77,6 +80,13 @@ func Start(tb testing.TB) *Server {
 	return server
 }
 
+// StartIn starts a server for a program that is no test. Its data lies in dir, and
+// ctx ends only the attempt to start it. Who calls it calls Close.
+func StartIn(ctx context.Context, dir string) (*Server, error) { return start(ctx, dir) }
+
+// Close ends the server and waits for that. A second call does nothing.
+func (s *Server) Close() error { return s.stop() }
+
 // unavailable fails or skips a test that cannot have a server.
 func unavailable(tb testing.TB, err error) {
 	tb.Helper()
@@ -97,17 +107,26 @@ func start(ctx context.Context, dir string) (*Server, error) {
 // NewBucket makes a bucket and returns its name.
 func (s *Server) NewBucket(tb testing.TB) string {
 	tb.Helper()
-	name := fmt.Sprintf("test-%d", s.buckets.Add(1))
+	name, err := s.CreateBucket(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return name
+}
+
+// CreateBucket makes a bucket and returns its name.
+func (s *Server) CreateBucket(ctx context.Context) (name string, err error) {
+	name = fmt.Sprintf("test-%d", s.buckets.Add(1))
 	client := awss3.New(awss3.Options{
 		BaseEndpoint: &s.Endpoint,
 		Region:       region,
 		UsePathStyle: true,
 		Credentials:  credentials.NewStaticCredentialsProvider(s.AccessKey, s.SecretKey, ""),
 	})
-	if _, err := client.CreateBucket(tb.Context(), &awss3.CreateBucketInput{Bucket: aws.String(name)}); err != nil {
-		tb.Fatalf("create bucket %s: %v", name, err)
+	if _, err := client.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: aws.String(name)}); err != nil {
+		return "", fmt.Errorf("create bucket %s: %w", name, err)
 	}
-	return name
+	return name, nil
 }
 
 // URL returns the address of a prefix in a bucket as tidemark's commands and
@@ -160,6 +179,7 @@ func launch(ctx context.Context, program, dir string) (*Server, error) {
 	}
 	s := &Server{
 		Endpoint:  "http://" + address,
+		Program:   program,
 		AccessKey: "tidemark-test",
 		SecretKey: "tidemark-test-secret",
 		output:    new(bytes.Buffer),
@@ -167,7 +187,7 @@ func launch(ctx context.Context, program, dir string) (*Server, error) {
 	s.cmd = exec.CommandContext(context.WithoutCancel(ctx), program, "server", "--quiet", "--address", address, "--console-address", console, filepath.Join(dir, "data"))
 	s.cmd.Env = append(os.Environ(),
 		"MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
-		"MINIO_UPDATE=off", "MINIO_CALLHOME_ENABLE=off", "HOME="+dir)
+		"MINIO_PROMETHEUS_AUTH_TYPE=public", "MINIO_UPDATE=off", "MINIO_CALLHOME_ENABLE=off", "HOME="+dir)
 	s.cmd.Dir = dir
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
 	if s.process, err = child.Start(s.cmd); err != nil {

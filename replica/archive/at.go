@@ -3,7 +3,6 @@ package archive
 import (
 	"context"
 	"fmt"
-	"sort"
 	"time"
 
 	"tidemark/snapshot/state"
@@ -49,23 +48,19 @@ func (a *Archive) aroundTime(ctx context.Context, t time.Time) (was, next Point,
 		to = l.snapshotsUntil(next.TXID - 1)
 	}
 	gap := l.Snapshots[from:to]
-	at := func(i int) (Point, error) {
+	at := func(ctx context.Context, i int) (Point, error) {
 		h, err := a.SnapshotHeader(ctx, gap[i])
 		return Point{gap[i].TXID, time.UnixMilli(h.Time).UTC()}, err
 	}
-	n := sort.Search(len(gap), func(i int) bool {
-		if err != nil {
-			return true
-		}
-		var p Point
-		p, err = at(i)
-		return err == nil && p.Time.After(t)
+	n, err := search(ctx, len(gap), func(ctx context.Context, i int) (bool, error) {
+		p, err := at(ctx, i)
+		return p.Time.After(t), err
 	})
 	if err == nil && n > 0 {
-		was, err = at(n - 1)
+		was, err = at(ctx, n-1)
 	}
 	if err == nil && n < len(gap) {
-		next, err = at(n)
+		next, err = at(ctx, n)
 	}
 	return was, next, err
 }

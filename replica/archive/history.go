@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -214,21 +213,4 @@ func (e *emitter) one(c Commit) error {
 	e.n++
 	e.done = e.n == e.q.Limit
 	return e.fn(c)
-}
-
-// segmentsUntil is the number of the log's objects whose first commit is not
-// after a time. It bisects with small reads: times never decrease, over gaps
-// either.
-func (a *Archive) segmentsUntil(ctx context.Context, t time.Time) (int, error) {
-	segs := a.listing.Segments
-	var failed error
-	n := sort.Search(len(segs), func(i int) bool {
-		if failed != nil {
-			return true
-		}
-		h, err := a.SegmentHeader(ctx, segs[i])
-		failed = err
-		return err == nil && h.Time.After(t)
-	})
-	return n, failed
 }

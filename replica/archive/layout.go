@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -216,38 +215,6 @@ type Archive struct {
 // Known gives a replica that is known from before, to be added to while its
 // storage can't be read. Its listing is empty.
 func Known(b storage.Bucket, m Meta) *Archive { return &Archive{bucket: b, meta: m} }
-
-// Open reads what a replica is and what it holds, with one List and one Get.
-// ErrNoReplica says that there is none.
-func Open(ctx context.Context, b storage.Bucket) (*Archive, error) {
-	a := &Archive{bucket: b}
-	err := b.List(ctx, "", "", func(o storage.Info) error {
-		a.listing.add(o)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list replica: %w", err)
-	}
-	a.listing.settle()
-	if !a.listing.meta {
-		if n := len(a.listing.Segments) + len(a.listing.Snapshots); n > 0 {
-			return nil, fmt.Errorf("%w: %s is missing beside %d objects of a replica", ErrBroken, metaKey, n)
-		}
-		return nil, fmt.Errorf("%w: there is no %s", ErrNoReplica, metaKey)
-	}
-	r, err := b.Get(ctx, metaKey, 0, maxMetaSize)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", metaKey, err)
-	}
-	a.raw, err = io.ReadAll(r)
-	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, fmt.Errorf("read %s: %w", metaKey, err)
-	}
-	if a.meta, err = parseMeta(a.raw); err != nil {
-		return nil, err
-	}
-	return a, nil
-}
 
 func parseMeta(raw []byte) (Meta, error) {
 	var f metaFile

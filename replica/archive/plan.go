@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 
 	"tidemark/snapshot/state"
@@ -63,6 +64,28 @@ func (l *Listing) Plan(target state.TXID) (p Plan, ok bool) {
 		return Plan{Target: target, Snapshots: c.from(l, c.of[l.Snapshots[i].TXID]), Segments: log}, true
 	}
 	return Plan{}, false
+}
+
+// Likely is what a restore of a commit, or of the newest if that is 0, probably
+// reads, as far as the listing shows it without a read: a plan, of which the last
+// segment may turn out to be too much. It is for reading ahead only.
+func (l *Listing) Likely(target state.TXID) Plan {
+	newest := state.TXID(0) // at least
+	if n := len(l.Snapshots); n > 0 {
+		newest = l.Snapshots[n-1].TXID
+	}
+	n := len(l.Segments)
+	if n > 0 {
+		newest = max(newest, l.Segments[n-1].First, l.Segments[n-1].Last)
+	}
+	if target == 0 || target > newest {
+		target = newest
+	}
+	p, _ := l.Plan(target)
+	if n > 0 && !slices.Contains(p.Segments, l.Segments[n-1]) {
+		p.Segments = append(slices.Clone(p.Segments), l.Segments[n-1]) // which tells what the newest commit is
+	}
+	return p
 }
 
 // After is the part of the log that leads from the state after one commit to

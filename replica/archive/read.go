@@ -26,7 +26,8 @@ func NewObject(ctx context.Context, b storage.Bucket, key string, size int64) *O
 	return &Object{ctx: ctx, bucket: b, key: key, size: size}
 }
 
-// ReadAt reads a range with one Get.
+// ReadAt reads a range with one Get. io.EOF, as it is, says that the object ends
+// before the range does.
 func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 	r, err := o.bucket.Get(o.ctx, o.key, off, int64(len(p)))
 	if err != nil {
@@ -36,13 +37,21 @@ func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 	if err == io.ErrUnexpectedEOF { //nolint:errorlint // wrapped, it is a connection that broke
 		err = io.EOF
 	}
-	return n, errors.Join(err, r.Close())
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	return n, err
 }
 
 // Index reads a segment's or a pack's index and checks that it is this
 // replica's, and a pack what its key says.
 func (a *Archive) Index(ctx context.Context, s Segment) (segment.Header, *segment.Index, error) {
-	h, x, err := segment.ReadIndex(NewObject(ctx, a.bucket, s.Key(), s.Size), s.Size)
+	var h segment.Header
+	var x *segment.Index
+	src, err := a.ends(ctx, s.Key(), s.Size, segment.HeaderSize)
+	if err == nil {
+		h, x, err = segment.ReadIndex(src, s.Size)
+	}
 	if err != nil {
 		return h, nil, fmt.Errorf("read index of %s: %w", s.Key(), err)
 	}
@@ -83,7 +92,11 @@ func (a *Archive) SnapshotHeader(ctx context.Context, s Snapshot) (snapshot.Head
 
 // Snapshot opens a snapshot for reading in ranges.
 func (a *Archive) Snapshot(ctx context.Context, s Snapshot) (*snapshot.Reader, error) {
-	return a.SnapshotIn(NewObject(ctx, a.bucket, s.Key(), s.Size), s)
+	src, err := a.ends(ctx, s.Key(), s.Size, snapshot.HeaderSize)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", s.Key(), err)
+	}
+	return a.SnapshotIn(src, s)
 }
 
 // SnapshotIn is Snapshot for one whose bytes are elsewhere, such as in memory.

@@ -2,7 +2,6 @@ package restore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -10,7 +9,6 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"tidemark/replica/archive"
-	"tidemark/storage"
 )
 
 const (
@@ -19,7 +17,7 @@ const (
 	chunkSize = 8 << 20
 	// ahead is how many chunks are on their way or waiting at once, aheadBytes
 	// how long they are together.
-	ahead      = 16
+	ahead      = 32
 	aheadBytes = 3 * chunkSize
 )
 
@@ -29,8 +27,7 @@ type chunk struct {
 	off  int64
 	size int64
 	data []byte
-	// err is that the object is gone. What was downloaded before it can still be
-	// used; other errors end everything.
+	// err is why there is none. What was downloaded before it can still be used.
 	err  error
 	done chan struct{} // closed when data or err is there
 }
@@ -69,44 +66,63 @@ func (r *room) leave(c *chunk) {
 	r.left.Release(c.size)
 }
 
-// fetch downloads the chunks of the log, several at once, and gives them in
-// order. Who takes one leaves it to room.
-func (j *job) fetch(ctx context.Context, log []archive.Segment, order chan<- *chunk, r *room) error {
-	g, ctx := errgroup.WithContext(ctx)
+// download is the log on its way: its chunks in order. Who takes one leaves it to
+// room.
+type download struct {
+	order  chan *chunk
+	room   *room
+	group  errgroup.Group
+	cancel context.CancelFunc
+}
+
+// download begins to read the log, several chunks at once. It must be ended.
+func (j *job) download(ctx context.Context, log []archive.Segment) *download {
+	ctx, cancel := context.WithCancel(ctx)
+	d := &download{order: make(chan *chunk, ahead-1), room: newRoom(), cancel: cancel}
+	d.group.Go(func() error {
+		defer close(d.order)
+		return j.fetch(ctx, log, d)
+	})
+	return d
+}
+
+// end gives up what has not come yet. The target can lie before it.
+func (d *download) end() {
+	d.cancel()
+	_ = d.group.Wait() // nobody waits for it any more; chunks have their own errors
+}
+
+// fetch downloads the chunks of the log.
+func (j *job) fetch(ctx context.Context, log []archive.Segment, d *download) error {
 	for _, s := range log {
 		for off := int64(0); off < s.Size; off += chunkSize {
 			c := &chunk{seg: s, off: off, size: min(chunkSize, s.Size-off), done: make(chan struct{})}
-			if err := r.left.Acquire(ctx, c.size); err != nil {
-				return errors.Join(g.Wait(), context.Cause(ctx))
+			if err := d.room.left.Acquire(ctx, c.size); err != nil {
+				return err
 			}
 			select {
-			case order <- c:
+			case d.order <- c:
 			case <-ctx.Done():
-				return errors.Join(g.Wait(), context.Cause(ctx))
+				return context.Cause(ctx)
 			}
-			g.Go(func() error { return j.fetchChunk(ctx, c, r) })
+			d.group.Go(func() error {
+				defer close(c.done)
+				c.data, c.err = j.fetchChunk(ctx, c, d.room)
+				return nil
+			})
 		}
 	}
-	return g.Wait()
+	return nil
 }
 
-func (j *job) fetchChunk(ctx context.Context, c *chunk, r *room) error {
+func (j *job) fetchChunk(ctx context.Context, c *chunk, r *room) ([]byte, error) {
 	data := r.take(c.size)
 	_, err := archive.NewObject(ctx, j.archive.Bucket(), c.seg.Key(), c.seg.Size).ReadAt(data, c.off)
 	if err != nil {
-		err = fmt.Errorf("download %s: %w", c.seg.Key(), err)
+		return nil, fmt.Errorf("download %s: %w", c.seg.Key(), err)
 	}
-	switch {
-	case err == nil:
-		j.downloaded(len(data))
-		c.data = data
-	case errors.Is(err, storage.ErrNotExist):
-		c.err = err
-	default:
-		return err
-	}
-	close(c.done)
-	return nil
+	j.downloaded(len(data))
+	return data, nil
 }
 
 // chunks reads the chunks of one segment after the other.

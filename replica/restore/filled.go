@@ -65,3 +65,23 @@ func (f *filled) take(no wal.PageNo) bool {
 	}
 	return true
 }
+
+// each calls fn for the runs of pages that are to be written, and counts them as
+// written. They are of consecutive pages of a size from first on, whose images are
+// given.
+func (f *filled) each(first wal.PageNo, images []byte, size wal.PageSize, fn func(wal.PageNo, []byte) error) error {
+	for n := wal.PageNo(len(images) / int(size)); n > 0; {
+		run := wal.PageNo(0)
+		for run < n && f.take(first+run) {
+			run++
+		}
+		if run > 0 {
+			if err := fn(first, images[:int(run)*int(size)]); err != nil {
+				return err
+			}
+		}
+		skip := min(run+1, n) // the page after the run is not to be written
+		first, n, images = first+skip, n-skip, images[int(skip)*int(size):]
+	}
+	return nil
+}

@@ -50,16 +50,22 @@ func (j *job) downloaded(n int) {
 // the target and proves it. Whether it may succeed if it is called again, again
 // tells; it then goes on from where it got to, if it can.
 func (j *job) attempt(ctx context.Context) error {
-	a, err := archive.Open(ctx, j.opts.Bucket)
+	bucket := &near{Bucket: j.opts.Bucket}
+	a, err := archive.OpenAtOnce(ctx, bucket)
 	if err != nil {
 		return err
 	}
+	first := j.archive == nil
 	if was := j.archive; was != nil && was.Meta().Replica != a.Meta().Replica {
 		return fmt.Errorf("%w: while it was read, another replica took its place", archive.ErrBroken)
 	}
 	l := a.Listing()
 	l.Snapshots = slices.DeleteFunc(slices.Clone(l.Snapshots), func(s archive.Snapshot) bool { return slices.Contains(j.bad, s) })
 	j.archive = a.As(l)
+	if first && !j.opts.DryRun {
+		bucket.fetch(ctx, j.likely(l))
+		defer bucket.end()
+	}
 	if j.at.TXID != 0 {
 		if log, ok := l.After(j.at.TXID, j.target); ok {
 			j.opts.Logger.Debug("going on", slog.Uint64("txid", uint64(j.at.TXID)))
@@ -76,6 +82,21 @@ func (j *job) attempt(ctx context.Context) error {
 		return j.dryRun(ctx, plan)
 	}
 	return j.unreachable(ctx, j.fill(ctx, plan))
+}
+
+// likely is what the plan will probably be. For a target that is not known before
+// something is read, that is all there is, if that is little.
+func (j *job) likely(l archive.Listing) archive.Plan {
+	t := j.opts.Target
+	if t.Mark == "" && t.Time.IsZero() {
+		return l.Likely(t.TXID)
+	}
+	for _, p := range []archive.Plan{{Snapshots: l.Snapshots, Segments: l.Segments}, l.Likely(0)} {
+		if len(p.Snapshots)+len(p.Segments) <= nearAtOnce && p.Download() <= nearBytes {
+			return p
+		}
+	}
+	return archive.Plan{}
 }
 
 // again tells whether another attempt may succeed where one has failed: because
@@ -191,21 +212,23 @@ func (j *job) fill(ctx context.Context, plan archive.Plan) (err error) {
 			return err
 		}
 	}
-	f := j.out.file
+	f, out := j.out.file, &sink{file: j.out.file}
 	j.total.Store(j.done.Load() + plan.Download())
+	log := j.download(ctx, plan.Segments) // its beginning, while snapshots are written
+	defer log.end()
 	if len(plan.Snapshots) > 0 {
 		j.at = point{}
 		if err := f.Truncate(0); err != nil {
 			return fmt.Errorf("empty the output: %w", err)
 		}
-		at, err := j.writeChain(ctx, f, plan.Snapshots)
+		at, err := j.writeChain(ctx, out, plan.Snapshots)
 		if err != nil {
 			return err
 		}
 		j.at, j.begun = at, plan.Snapshots[0]
 	}
 	if len(plan.Segments) > 0 {
-		at, whole, err := j.applyLog(ctx, f, plan.Segments, j.at)
+		at, whole, err := j.applyLog(ctx, f, plan.Segments, log, j.at)
 		if j.at = at; !whole {
 			j.at = point{}
 		}
@@ -216,6 +239,7 @@ func (j *job) fill(ctx context.Context, plan archive.Plan) (err error) {
 	if j.at.TXID != j.target {
 		return fmt.Errorf("%w holds TXID %v: the log ends at %v", errGap, j.target, j.at.TXID)
 	}
+	out.writeBack(0, int64(j.at.Pages)*int64(j.at.PageSize)) // beside the proof
 	j.opts.Logger.Debug("proving the state", slog.Uint64("txid", uint64(j.at.TXID)))
 	return j.doubt(prove(ctx, f, j.at))
 }

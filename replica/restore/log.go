@@ -10,8 +10,6 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"tidemark/replica/archive"
 	"tidemark/wal"
 	"tidemark/wal/segment"
@@ -19,10 +17,6 @@ import (
 
 // heldBytes bounds the pages that wait to be written.
 const heldBytes = 24 << 20
-
-// errEnough ends the downloads when the target is reached, or nothing more can
-// be applied.
-var errEnough = errors.New("no more is needed")
 
 // errGap says that the log does not lead on: what continues it is missing.
 var errGap = fmt.Errorf("%w: no segment", archive.ErrBroken)
@@ -34,40 +28,23 @@ var errBeside = fmt.Errorf("%w: the snapshot and the log do not agree", archive.
 // the state at, and proves that each segment continues what precedes it. at is
 // where it got to. whole tells that the file holds the state at even though there
 // was an error.
-func (j *job) applyLog(ctx context.Context, f *os.File, log []archive.Segment, at point) (_ point, whole bool, err error) {
-	g, ctx := errgroup.WithContext(ctx)
-	// The target can lie before the end of what is being downloaded.
-	fetchCtx, enough := context.WithCancelCause(ctx)
-	order, room := make(chan *chunk, ahead-1), newRoom()
-	g.Go(func() error {
-		defer close(order)
-		if err := j.fetch(fetchCtx, log, order, room); !errors.Is(context.Cause(fetchCtx), errEnough) {
-			return err
-		}
-		return nil
-	})
+func (j *job) applyLog(ctx context.Context, f *os.File, log []archive.Segment, d *download, at point) (_ point, whole bool, err error) {
 	p := &pages{f: f, size: at.PageSize, held: map[wal.PageNo][]byte{}, length: at.Pages}
-	g.Go(func() error {
-		defer enough(errEnough)
-		src := &chunks{ctx: ctx, order: order, room: room}
-		var failed error
-		for _, s := range log {
-			if err := j.applySegment(src, s, p, &at); err != nil {
-				failed = fmt.Errorf("apply %s: %w", s.Key(), err)
-				break
-			}
+	src := &chunks{ctx: ctx, order: d.order, room: d.room}
+	var failed error
+	for _, s := range log {
+		if err := j.applySegment(src, s, p, &at); err != nil {
+			failed = fmt.Errorf("apply %s: %w", s.Key(), err)
+			break
 		}
-		if failed != nil && p.torn {
-			return failed
-		}
-		if err := errors.Join(p.flush(), p.resize(at.Pages)); err != nil {
-			return errors.Join(failed, err)
-		}
-		whole = true
-		return failed
-	})
-	err = g.Wait()
-	return at, whole, err
+	}
+	if failed != nil && p.torn {
+		return at, false, failed
+	}
+	if err := errors.Join(p.flush(), p.resize(at.Pages)); err != nil {
+		return at, false, errors.Join(failed, err)
+	}
+	return at, true, failed
 }
 
 // applySegment applies one segment's commits that come after at, up to the

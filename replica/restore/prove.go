@@ -13,7 +13,7 @@ import (
 )
 
 // proofChunk is how much of the file is summed at a time.
-const proofChunk = 1 << 20
+const proofChunk = 256 << 10
 
 // prove reads the whole file back and compares the sum over its pages with the
 // recorded state checksum.

@@ -3,8 +3,10 @@
 //
 // A restore plans from the archive's listing. It downloads the newest snapshot
 // before the commit and those that the snapshot adds to, newest first, in parallel
-// ranges, and writes each page once. Then it applies the log up to the target in
-// order, while the next part of it is being downloaded. Memory does not depend on
+// ranges, and writes each page once, block by block as it arrives. Then it applies the
+// log up to the target in order, while the next part of it is being downloaded. What
+// is small is downloaded as a whole, in one round trip, before it is known what of it
+// is needed. Memory does not depend on
 // the size of anything, but for a bit for each page of the database. The result
 // lies under a temporary name until the sum over its pages, read back from the
 // file, is the state checksum that was recorded when the commit was made; only

@@ -34,6 +34,14 @@ func (m *Image) Complete(fileSize int64) error {
 	return fmt.Errorf("%w: it should have %d pages of %d bytes, the file has %d bytes", ErrDamaged, m.pages, m.size, fileSize)
 }
 
+// Through gives the image with another way to read the database file, such as a
+// [Sweep].
+func (m *Image) Through(db io.ReaderAt) *Image {
+	through := *m
+	through.db = db
+	return &through
+}
+
 // PageSize is the size of the pages.
 func (m *Image) PageSize() wal.PageSize { return m.size }
 

@@ -65,6 +65,13 @@ func (d *DB) Yield(ctx context.Context, drain Drainer) (bool, error) {
 	return true, d.letPass(ctx, drain)
 }
 
+// CheckpointWaits tells whether a checkpoint of the application's is under way, which may
+// wait for the pin. Without one, the WAL may be checkpointed as far as the pin allows.
+func (d *DB) CheckpointWaits(ctx context.Context) (bool, error) {
+	_, done, err := d.checkpoint(ctx)
+	return done < 0, err
+}
+
 // letPass does what a checkpoint that is under way may wait for.
 func (d *DB) letPass(ctx context.Context, drain Drainer) error {
 	now, err := d.moment(ctx)

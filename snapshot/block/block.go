@@ -33,6 +33,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/pierrec/lz4/v4"
@@ -173,19 +174,22 @@ func sum(hb, payload []byte) uint64 {
 	return d.Sum64()
 }
 
-// Encoder makes blocks. The zero value is ready; it keeps its compressor's
-// tables, so one Encoder should serve many blocks. It is not safe for
-// concurrent use.
-type Encoder struct {
-	lz4 lz4.Compressor
-}
+// compressors keeps the tables of LZ4, 136 KiB each, from one block to the next.
+// There are thousands of writers, and few of them make a block at a time.
+//
+//nolint:gochecknoglobals // see above
+var compressors = sync.Pool{New: func() any { return new(lz4.Compressor) }}
 
 // Append appends a block with the payload raw to dst and returns the extended
-// slice. Payloads that LZ4 does not shrink are stored. It does not allocate if
-// dst has room for [HeaderSize] + len(raw) bytes more. raw is only read, must
-// not overlap dst's spare capacity, and must be no longer than [Limit]: Append
-// panics otherwise, as no reader would accept the block.
-func (e *Encoder) Append(dst []byte, kind Kind, raw []byte) []byte {
+// slice. Payloads that LZ4 does not shrink are stored, and so are those of 16 KiB or
+// more that look as if it would shrink them by a few percent at most. The block
+// depends on kind and raw alone.
+//
+// It does not allocate if dst has room for [HeaderSize] + len(raw) bytes more. raw
+// is only read, must not overlap dst's spare capacity, and must be no longer than
+// [Limit]: Append panics otherwise, as no reader would accept the block. Calls may
+// run at once.
+func Append(dst []byte, kind Kind, raw []byte) []byte {
 	if len(raw) > Limit {
 		panic(fmt.Sprintf("block: payload of %d bytes is over %d", len(raw), Limit))
 	}
@@ -194,7 +198,7 @@ func (e *Encoder) Append(dst []byte, kind Kind, raw []byte) []byte {
 	hb, payload := dst[start:start+HeaderSize], dst[start+HeaderSize:]
 
 	h := Header{Kind: kind, Codec: Stored, Raw: uint32(len(raw)), Stored: uint32(len(raw))}
-	if n := e.compress(payload, raw); n > 0 {
+	if n := compress(payload, raw); n > 0 {
 		h.Codec, h.Stored = LZ4, uint32(n)
 	} else {
 		copy(payload, raw)
@@ -206,12 +210,14 @@ func (e *Encoder) Append(dst []byte, kind Kind, raw []byte) []byte {
 }
 
 // compress gives the length of raw's LZ4 block in dst, or 0 if it would not be
-// shorter than raw.
-func (e *Encoder) compress(dst, raw []byte) int {
-	if len(raw) < 2 {
+// shorter than raw, or hardly.
+func compress(dst, raw []byte) int {
+	if len(raw) < 2 || noise(raw) {
 		return 0
 	}
-	n, err := e.lz4.CompressBlock(raw, dst[:len(raw)-1])
+	c, _ := compressors.Get().(*lz4.Compressor)
+	defer compressors.Put(c)
+	n, err := c.CompressBlock(raw, dst[:len(raw)-1])
 	if err != nil { // it did not fit
 		return 0
 	}

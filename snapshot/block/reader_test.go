@@ -14,10 +14,9 @@ import (
 )
 
 func object(raws ...[]byte) []byte {
-	var enc block.Encoder
 	var b []byte
 	for _, raw := range raws {
-		b = enc.Append(b, 1, raw)
+		b = block.Append(b, 1, raw)
 	}
 	return b
 }
@@ -145,55 +144,12 @@ func FuzzReader(f *testing.F) {
 			if cap(raw) > block.Limit || len(raw) != int(h.Raw) {
 				t.Fatalf("%d bytes (capacity %d) for %+v", len(raw), cap(raw), h)
 			}
-			again := new(block.Encoder).Append(nil, h.Kind, raw)
+			again := block.Append(nil, h.Kind, raw)
 			if _, back, _, err := block.Cut(nil, again); err != nil || !bytes.Equal(back, raw) {
 				t.Fatalf("encoded again: error %v", err)
 			}
 		}
 	})
-}
-
-// page-like bytes: half text, half zeros.
-func pages() []byte {
-	b := make([]byte, block.MaxRaw)
-	for i := 0; i < len(b); i += 4096 {
-		for j := i; j < i+2048; j += 32 {
-			copy(b[j:], fmt.Sprintf("row %08d of some table, %x", j*7919, j*i))
-		}
-	}
-	return b
-}
-
-func BenchmarkAppend(b *testing.B) {
-	for name, raw := range map[string][]byte{"pages": pages(), "noise": noise(block.MaxRaw)} {
-		b.Run(name, func(b *testing.B) {
-			var enc block.Encoder
-			var dst []byte
-			b.SetBytes(int64(len(raw)))
-			b.ReportAllocs()
-			for b.Loop() {
-				dst = enc.Append(dst[:0], 1, raw)
-			}
-			b.ReportMetric(float64(len(raw))/float64(len(dst)), "ratio")
-		})
-	}
-}
-
-func BenchmarkCut(b *testing.B) {
-	for name, raw := range map[string][]byte{"pages": pages(), "noise": noise(block.MaxRaw)} {
-		b.Run(name, func(b *testing.B) {
-			stored := new(block.Encoder).Append(nil, 1, raw)
-			var out []byte
-			b.SetBytes(int64(len(raw)))
-			b.ReportAllocs()
-			for b.Loop() {
-				var err error
-				if _, out, _, err = block.Cut(out, stored); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
 }
 
 // TestNextStored copies blocks, and finds each flipped byte in them.

@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"testing"
 
 	"github.com/cespare/xxhash/v2"
@@ -75,6 +76,9 @@ func TestSumPageDoesNotAllocate(t *testing.T) {
 	var sum state.Sum
 	if n := testing.AllocsPerRun(100, func() { sum += state.SumPage(9, page) }); n != 0 {
 		t.Errorf("SumPage allocates %v times", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { state.SumPages(512, 1, page) }); n != 0 {
+		t.Errorf("SumPages allocates %v times for 8 pages", n)
 	}
 }
 
@@ -224,11 +228,29 @@ func TestLockPage(t *testing.T) {
 }
 
 func BenchmarkSumPage(b *testing.B) {
-	p := make([]byte, 4096)
-	b.SetBytes(int64(len(p)))
-	b.ReportAllocs()
-	var sum state.Sum
-	for b.Loop() {
-		sum += state.SumPage(9, p)
+	for _, size := range []int{512, 4096, 65536} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			p := make([]byte, size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			var sum state.Sum
+			for b.Loop() {
+				sum += state.SumPage(9, p)
+			}
+		})
+	}
+}
+
+func BenchmarkSumPages(b *testing.B) {
+	for _, size := range []wal.PageSize{512, 4096, 65536} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			pages := make([]byte, 1<<20)
+			b.SetBytes(int64(len(pages)))
+			b.ReportAllocs()
+			var sum state.Checksum
+			for b.Loop() {
+				sum += state.SumPages(size, 1, pages)
+			}
+		})
 	}
 }

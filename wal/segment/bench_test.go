@@ -2,23 +2,26 @@ package segment_test
 
 import (
 	"bytes"
+	"crypto/subtle"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"tidemark/wal"
 	"tidemark/wal/segment"
 )
 
-// workload is pages that look like a table's: short records of few words, and
-// the same pages with 50 bytes changed.
+// workload is pages and their next images.
 type workload struct {
 	before, after [][]byte
 }
 
 const benchSize = 4096
 
+// newWorkload makes pages that look like a table's: short records of few words, and
+// the same pages with 50 bytes changed.
 func newWorkload(pages int) workload {
 	rng := rand.New(rand.NewPCG(7, 7))
 	var w workload
@@ -33,6 +36,24 @@ func newWorkload(pages int) workload {
 			q[at+i] = byte(rng.Uint32())
 		}
 		w.before, w.after = append(w.before, p), append(w.after, q)
+	}
+	return w
+}
+
+// newNoise makes pages that have nothing in common, not even with their next
+// images.
+func newNoise(pages int) workload {
+	rng := rand.New(rand.NewPCG(7, 8))
+	page := func() []byte {
+		b := make([]byte, benchSize)
+		for i := range b {
+			b[i] = byte(rng.Uint32())
+		}
+		return b
+	}
+	var w workload
+	for range pages {
+		w.before, w.after = append(w.before, page()), append(w.after, page())
 	}
 	return w
 }
@@ -55,6 +76,17 @@ func (w workload) delta(tb testing.TB, s *segment.Writer) {
 	}
 }
 
+// use is a way to write a workload's frames.
+type use struct {
+	name   string
+	frames func(testing.TB, *segment.Writer)
+}
+
+func uses(pages int) []use {
+	rows, noise := newWorkload(pages), newNoise(pages)
+	return []use{{"full", rows.full}, {"delta", rows.delta}, {"noise", noise.full}, {"noise-delta", noise.delta}}
+}
+
 func commitTo(tb testing.TB, s *segment.Writer) {
 	tb.Helper()
 	if _, err := s.Commit(segment.Commit{Pages: 64}); err != nil {
@@ -66,27 +98,37 @@ func newBenchWriter(w io.Writer) *segment.Writer {
 	return segment.NewWriter(w, segment.Header{PageSize: benchSize, First: 1})
 }
 
+// encoded is a segment of so many commits of that use.
+func encoded(tb testing.TB, use use, commits int) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	w := newBenchWriter(&b)
+	for range commits {
+		use.frames(tb, w)
+		commitTo(tb, w)
+	}
+	if _, err := w.Close(noSums); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // TestFramesDoNotAllocate covers more than a block in each run, so that blocks
 // count as well. AllocsPerRun counts the whole process: not parallel.
 func TestFramesDoNotAllocate(t *testing.T) {
-	load := newWorkload(80)
-	for name, use := range map[string]func(testing.TB, *segment.Writer){"full": load.full, "delta": load.delta} {
+	if raced {
+		t.Skip("the race detector empties pools now and then")
+	}
+	for _, use := range uses(80) {
 		w := newBenchWriter(io.Discard)
-		use(t, w)
-		if n := testing.AllocsPerRun(10, func() { use(t, w) }); n != 0 {
-			t.Errorf("80 calls of Writer, %s, allocate %v times", name, n)
+		use.frames(t, w)
+		use.frames(t, w)
+		if n := testing.AllocsPerRun(10, func() { use.frames(t, w) }); n != 0 {
+			t.Errorf("80 calls of Writer, %s, allocate %v times", use.name, n)
 		}
 
-		var b bytes.Buffer
-		w = newBenchWriter(&b)
-		for range 25 {
-			use(t, w)
-		}
-		commitTo(t, w)
-		if _, err := w.Close(noSums); err != nil {
-			t.Fatal(err)
-		}
-		r, err := segment.NewReader(&b, int64(b.Len()))
+		b := encoded(t, use, 25)
+		r, err := segment.NewReader(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,53 +140,110 @@ func TestFramesDoNotAllocate(t *testing.T) {
 			}
 		}
 		next()
+		next()
 		if n := testing.AllocsPerRun(20, next); n != 0 {
-			t.Errorf("80 calls of Reader.Next, %s, allocate %v times", name, n)
+			t.Errorf("80 calls of Reader.Next, %s, allocate %v times", use.name, n)
 		}
 	}
 }
 
-func benchEncode(b *testing.B, frames int, encode func(testing.TB, *segment.Writer)) {
-	b.Helper()
-	b.SetBytes(int64(frames) * benchSize)
-	b.ReportAllocs()
-	w, n := newBenchWriter(io.Discard), 0
-	encode(b, w)
-	for b.Loop() {
-		encode(b, w)
-		commitTo(b, w)
-		n++
+// TestSmallWriterIsSmall bounds what a segment of one small commit takes: a process
+// has one open for each database that is written to.
+func TestSmallWriterIsSmall(t *testing.T) {
+	load := newWorkload(3)
+	var before, after runtime.MemStats
+	const n = 100
+	open := make([]*segment.Writer, n)
+	runtime.ReadMemStats(&before)
+	for i := range open {
+		open[i] = newBenchWriter(io.Discard)
+		load.full(t, open[i])
+		commitTo(t, open[i])
 	}
-	b.ReportMetric(float64(w.Stored())/float64((n+1)*frames), "stored-B/page")
+	runtime.ReadMemStats(&after)
+	if a := (after.TotalAlloc - before.TotalAlloc) / n; a > 64<<10 {
+		t.Errorf("%d bytes for a segment of three pages", a)
+	}
+	runtime.KeepAlive(open)
 }
 
-func BenchmarkEncodeFull(b *testing.B) { benchEncode(b, 64, newWorkload(64).full) }
-
-func BenchmarkEncodeDelta(b *testing.B) { benchEncode(b, 64, newWorkload(64).delta) }
-
-func BenchmarkDecode(b *testing.B) {
-	load := newWorkload(64)
-	for name, use := range map[string]func(testing.TB, *segment.Writer){"full": load.full, "delta": load.delta} {
-		b.Run(name, func(b *testing.B) {
-			var buf bytes.Buffer
-			w := newBenchWriter(&buf)
-			for range 40 {
-				use(b, w)
+// BenchmarkEncode adds commits of 64 frames to a segment.
+func BenchmarkEncode(b *testing.B) {
+	for _, use := range uses(64) {
+		b.Run(use.name, func(b *testing.B) {
+			b.SetBytes(64 * benchSize)
+			b.ReportAllocs()
+			w, n := newBenchWriter(io.Discard), 0
+			use.frames(b, w)
+			for b.Loop() {
+				use.frames(b, w)
 				commitTo(b, w)
+				n++
 			}
-			if _, err := w.Close(noSums); err != nil {
-				b.Fatal(err)
-			}
+			b.ReportMetric(float64(w.Stored())/float64((n+1)*64), "stored-B/page")
+		})
+	}
+}
+
+// BenchmarkDecode reads segments of 40 such commits.
+func BenchmarkDecode(b *testing.B) {
+	for _, use := range uses(64) {
+		b.Run(use.name, func(b *testing.B) {
+			whole := encoded(b, use, 40)
 			b.SetBytes(40 * 64 * benchSize)
 			b.ReportAllocs()
 			for b.Loop() {
-				r, err := segment.NewReader(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
+				r, err := segment.NewReader(bytes.NewReader(whole), int64(len(whole)))
 				for err == nil {
 					_, err = r.Next()
 				}
 				if err != io.EOF { //nolint:errorlint // bare by contract
 					b.Fatal(err)
 				}
+			}
+		})
+	}
+}
+
+// BenchmarkSegment makes whole segments of one commit, as they come with a short
+// sync interval, and reads them.
+func BenchmarkSegment(b *testing.B) {
+	for _, frames := range []int{1, 10, 100} {
+		one := use{"delta", newWorkload(frames).delta}
+		b.Run(fmt.Sprintf("frames=%d/encode", frames), func(b *testing.B) {
+			b.SetBytes(int64(frames) * benchSize)
+			b.ReportAllocs()
+			for b.Loop() {
+				encoded(b, one, 1)
+			}
+		})
+		b.Run(fmt.Sprintf("frames=%d/decode", frames), func(b *testing.B) {
+			whole := encoded(b, one, 1)
+			b.SetBytes(int64(frames) * benchSize)
+			b.ReportAllocs()
+			for b.Loop() {
+				r, err := segment.NewReader(bytes.NewReader(whole), int64(len(whole)))
+				for err == nil {
+					_, err = r.Next()
+				}
+				if err != io.EOF { //nolint:errorlint // bare by contract
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkXOR is the part of Writer.Delta that makes the difference of two images,
+// and what a restore does to undo it.
+func BenchmarkXOR(b *testing.B) {
+	for _, size := range []int{512, 4096, 65536} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			image, prev, dst := make([]byte, size), make([]byte, size), make([]byte, size)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				subtle.XORBytes(dst, image, prev)
 			}
 		})
 	}

@@ -41,12 +41,11 @@ func craft(e end, parts ...part) []byte {
 	segment.NewWriter(&b, segment.Header{PageSize: 512, First: 1})
 	binary.BigEndian.PutUint64(b.Bytes()[56:], 0) // 1970, not the zero time
 	s := b.Bytes()
-	var enc block.Encoder
 	for _, p := range parts {
 		if p.kind != kindRecords && e.index == 0 {
 			e.index = uint64(len(s))
 		}
-		s = enc.Append(s, p.kind, p.raw)
+		s = block.Append(s, p.kind, p.raw)
 	}
 	be := binary.BigEndian
 	for _, v := range []uint64{e.index, e.commits, e.last, 0, 0} {

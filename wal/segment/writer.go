@@ -36,12 +36,11 @@ var ErrOrder = errors.New("segment written out of order")
 //	(Full | Delta)* Commit, any number of times, Flush anywhere between, Close
 //
 // The first error of the underlying writer sticks. Apart from a few bytes for
-// each commit and each touched page, memory is one block. A Writer is not safe
-// for concurrent use.
+// each commit and each touched page, memory is one block, raw and encoded, and less
+// as long as the segment is small. A Writer is not safe for concurrent use.
 type Writer struct {
 	w    io.Writer
 	hdr  Header
-	enc  block.Encoder
 	hash xxhash.Digest
 	err  error
 
@@ -124,12 +123,15 @@ func (s *Writer) frame(tag byte, no wal.PageNo, image []byte) error {
 }
 
 // reserve ends the block if n more bytes would overfill it. The buffer then
-// has room for them without growing.
+// has room for them without growing. It begins small: thousands of databases
+// have a segment open, and most of these stay small.
 func (s *Writer) reserve(n int) {
 	if len(s.raw) > 0 && len(s.raw)+n > block.MaxRaw {
 		_ = s.Flush() // the error sticks
 	}
-	s.raw = slices.Grow(s.raw, max(n, block.MaxRaw-len(s.raw)))
+	if need := len(s.raw) + n; need > cap(s.raw) {
+		s.raw = slices.Grow(s.raw, max(need, min(4*cap(s.raw), block.MaxRaw))-len(s.raw))
+	}
 }
 
 // Commit ends the open transaction, which may be empty. TXID, Frames and Bytes
@@ -175,7 +177,7 @@ func (s *Writer) Flush() error {
 	if len(s.raw) == 0 || s.err != nil {
 		return s.err
 	}
-	s.out = s.enc.Append(s.out[:0], kindRecords, s.raw)
+	s.out = block.Append(s.out[:0], kindRecords, s.raw)
 	s.blocks = binary.AppendUvarint(s.blocks, uint64(len(s.out)))
 	s.blocks = binary.AppendUvarint(s.blocks, uint64(len(s.raw)))
 	s.total += int64(len(s.raw))
@@ -214,7 +216,7 @@ func (s *Writer) Close(sum func(wal.PageNo) state.Sum) (Trailer, error) {
 // section writes one section of the index in blocks. Entries may span them.
 func (s *Writer) section(kind block.Kind, b []byte) {
 	for part := range slices.Chunk(b, block.MaxRaw) {
-		s.out = s.enc.Append(s.out[:0], kind, part)
+		s.out = block.Append(s.out[:0], kind, part)
 		s.write(s.out)
 	}
 }

@@ -38,6 +38,7 @@ const (
 	KeyMetricsAddr      = "metrics-addr"
 	KeyMaxUploads       = "max-uploads"
 	KeyMaxRequestRate   = "max-request-rate"
+	KeySnapshotRate     = "snapshot-rate"
 	KeyExec             = "exec"
 	KeyCheck            = "check"
 	KeyRestoreIfMissing = "restore-if-missing"

@@ -39,6 +39,7 @@ dbs:
       - {name: near, url: "file://near"}
       - {url: "s3://far/in?region=x", sync-interval: 0}
   - {dir: flat, url: "file://flat-replica"}
+snapshot-rate: 50MB
 `
 
 // A replica's own settings go before its database's, and these before the file's.
@@ -47,7 +48,7 @@ func TestReplicas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(config.Process{MetricsAddr: ":9000", MaxUploads: 7, MaxRequestRate: 2.5}, s.Process); diff != "" {
+	if diff := cmp.Diff(config.Process{MetricsAddr: ":9000", MaxUploads: 7, MaxRequestRate: 2.5, SnapshotRate: 50_000_000}, s.Process); diff != "" {
 		t.Error(diff)
 	}
 	if len(s.Databases) != 3 || len(s.Folders) != 2 {

@@ -40,7 +40,7 @@ func keys() []string { return append(plainKeys(), retentionKeys()...) }
 func plainKeys() []string {
 	return []string{
 		KeySyncInterval, KeySnapshotInterval, KeyCheckpointPages, KeyStateDir, KeySpoolLimit, KeyKeepJournalMode, KeyAllowNetworkFS, KeyUnfenced,
-		KeyMetricsAddr, KeyMaxUploads, KeyMaxRequestRate, KeyExec, KeyCheck, KeyRestoreIfMissing,
+		KeyMetricsAddr, KeyMaxUploads, KeyMaxRequestRate, KeySnapshotRate, KeyExec, KeyCheck, KeyRestoreIfMissing,
 		KeyLogLevel, KeyLogFormat,
 	}
 }
@@ -53,6 +53,7 @@ func newLayers(flags *pflag.FlagSet) *layers {
 	v.SetDefault(KeySpoolLimit, DefaultSpoolLimit)
 	v.SetDefault(KeyMaxUploads, DefaultMaxUploads)
 	v.SetDefault(KeyMaxRequestRate, "0")
+	v.SetDefault(KeySnapshotRate, "0")
 	v.SetDefault(KeyLogLevel, strings.ToLower(DefaultLogLevel.String()))
 	v.SetDefault(KeyLogFormat, DefaultLogFormat)
 	for key, value := range retentionDefaults() {
@@ -137,24 +138,31 @@ func (l *layers) count(key, things string, e *entry) int {
 // are powers of 1000 to it and of 1024 to others.
 var sizePattern = regexp.MustCompile(`(?i)^[0-9]+(\.[0-9]+)?\s*(([kmgtpe]i?)?b)?$`)
 
-// size reads a number of bytes: kB, MB, GB are powers of 1000, KiB, MiB, GiB of
-// 1024.
+// size reads a number of bytes, at least 1: kB, MB, GB are powers of 1000, KiB, MiB,
+// GiB of 1024.
 func (l *layers) size(key string, e *entry) int64 {
 	v := l.get(key, e)
+	n := l.bytes(v)
+	if n == 0 {
+		l.refuse(v, fmt.Sprintf("the size %s leaves no room", v.text), sizeAdvice)
+	}
+	return n
+}
+
+// bytes reads a number of bytes, which may be 0; less is a number that is refused.
+func (l *layers) bytes(v value) int64 {
 	if positive, negative := strings.CutPrefix(v.text, "-"); negative && sizePattern.MatchString(positive) {
 		l.refuse(v, fmt.Sprintf("the size %s is negative", v.text), sizeAdvice)
-		return 0
+		return -1
 	}
 	if !sizePattern.MatchString(v.text) {
 		l.refuse(v, fmt.Sprintf("%q is not a size", v.text), sizeAdvice)
-		return 0
+		return -1
 	}
 	n, err := humanize.ParseBytes(v.text)
-	switch {
-	case err != nil || n > math.MaxInt64:
+	if err != nil || n > math.MaxInt64 {
 		l.refuse(v, fmt.Sprintf("the size %s is too large", v.text), sizeAdvice)
-	case n < 1:
-		l.refuse(v, fmt.Sprintf("the size %s leaves no room", v.text), sizeAdvice)
+		return -1
 	}
 	return int64(n)
 }

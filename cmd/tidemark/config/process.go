@@ -19,6 +19,9 @@ type Process struct {
 	// MaxRequestRate is how many requests may be sent to storage in a second; 0 is
 	// any number.
 	MaxRequestRate float64
+	// SnapshotRate is how many bytes of the databases may be read in a second for
+	// snapshots and comparisons of pages; 0 is any number.
+	SnapshotRate int64
 	// Exec is the command that is run while the databases are replicated, its program
 	// and its arguments, or nil for none.
 	Exec []string
@@ -32,7 +35,7 @@ type Process struct {
 // process resolves it.
 func (l *layers) process() Process {
 	p := Process{
-		MaxUploads: l.count(KeyMaxUploads, "uploads", nil), MaxRequestRate: l.rate(KeyMaxRequestRate),
+		MaxUploads: l.count(KeyMaxUploads, "uploads", nil), MaxRequestRate: l.rate(KeyMaxRequestRate), SnapshotRate: l.bytes(l.get(KeySnapshotRate, nil)),
 		Exec: l.commandLine(KeyExec), Check: l.boolean(KeyCheck, nil), RestoreIfMissing: l.boolean(KeyRestoreIfMissing, nil),
 	}
 	v := l.get(KeyMetricsAddr, nil)
