@@ -133,6 +133,7 @@ func (f finding) waits(t *testing.T, when string) {
 	case err := <-f.done:
 		t.Fatalf("%s: it does not wait: %v", when, err)
 	case <-time.After(3 * time.Second):
+		synctest.Wait() // it may look at this very moment, and must not meet what comes next
 	}
 }
 
