@@ -11,7 +11,7 @@ import (
 // together to make deltas from, and cacheBytes those of one.
 const (
 	DefaultCacheMemory = 64 << 20
-	cacheBytes         = 32 << 20
+	cacheBytes         = 16 << 20
 )
 
 // memory is what several may take of. Who is refused does with what it has.
