@@ -91,7 +91,6 @@ func (d *DB) handOffRound(ctx context.Context, drain Drainer, until time.Time, r
 		return false, err
 	}
 	// The new pin marks the WAL's end, up to which a checkpoint may then copy.
-	could := d.length(ctx)
 	if err := d.exchange(ctx, drain); err != nil {
 		return false, err
 	}
@@ -100,10 +99,6 @@ func (d *DB) handOffRound(ctx context.Context, drain Drainer, until time.Time, r
 		return false, err
 	}
 	d.note(ctx)
-	if could = min(could, d.length(ctx)); done >= 0 && could-done > mostLeft(could) { // then the lock is of no use
-		res.Why = needed(could, done)
-		return false, nil
-	}
 	if there, err := d.approach(ctx, drain, until, res); err != nil || !there {
 		return false, err
 	}
@@ -193,7 +188,7 @@ func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *Ha
 	if err != nil {
 		return false, err
 	}
-	if int(frames)-done > mostLeft(int(frames)) {
+	if int(frames)-done > min(max(maxUnderLock, int(frames)/underShare), mostUnderLock) {
 		return true, nil
 	}
 	// Without a pin nothing can happen to the WAL either: to restart or to
@@ -212,17 +207,9 @@ func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *Ha
 	case done < 0:
 		res.Why = "the application was checkpointing"
 	default:
-		res.Why = needed(total, done)
+		res.Why = fmt.Sprintf("a reader needs the WAL from frame %d of %d on", done, total)
 	}
 	return false, err
-}
-
-// mostLeft is how many of so many frames may be checkpointed under the write lock.
-func mostLeft(frames int) int { return min(max(maxUnderLock, frames/underShare), mostUnderLock) }
-
-// needed tells a person why of so many frames only some are in the database file.
-func needed(frames, done int) string {
-	return fmt.Sprintf("a reader needs the WAL from frame %d of %d on", done, frames)
 }
 
 // checkpointPatiently checkpoints under the write lock. The application can be at
