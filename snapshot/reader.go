@@ -155,25 +155,11 @@ func (r *Reader) table() (*state.Table, error) {
 // Errors are fn's own, as it is, or block.ErrCorrupt with the place in a
 // [block.Error].
 func (r *Reader) DecodeBlocks(first int, data []byte, fn func(no wal.PageNo, page []byte) error) error {
-	s, _ := r.scratch.Get().(*scratch)
-	if s == nil {
-		s = &scratch{}
-	}
-	defer r.scratch.Put(s)
-	for n := first; len(data) > 0; n++ {
-		if n < 0 || n >= len(r.blocks) {
-			return fmt.Errorf("decode snapshot block %d of %d", n, len(r.blocks))
-		}
-		images, rest, err := r.decode(s, n, data)
-		if err != nil {
-			return fmt.Errorf("decode snapshot block %d: %w", n, &block.Error{Offset: r.blocks[n].Offset, Err: err})
-		}
-		if err := r.header.eachPage(s.runs, images, fn); err != nil {
-			return err
-		}
-		data = rest
-	}
-	return nil
+	size := uint32(r.header.PageSize)
+	return r.DecodeRuns(first, data, func(no wal.PageNo, images []byte) error {
+		run := []Run{{First: no, Pages: uint32(len(images)) / size}} //nolint:gosec // a block's pages
+		return r.header.eachPage(run, images, fn)
+	})
 }
 
 // decode decodes block n, with which data begins, and gives its page images
