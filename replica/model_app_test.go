@@ -217,13 +217,21 @@ func (w *world) replace() {
 	w.same()
 }
 
+// noticed is how long it may take at most until tidemark has noticed; it looks every
+// second, and tries again after half a minute at most.
+const noticed = 2 * time.Minute
+
 // replacedLive waits until tidemark has noticed. The application can go on
 // meanwhile.
 func (w *world) replacedLive() {
 	if rapid.Bool().Draw(w.t, "go on at once") {
 		w.commit()
 	}
-	<-w.proc.done
+	select {
+	case <-w.proc.done:
+	case <-time.After(noticed):
+		w.fail("it does not notice that the database was replaced")
+	}
 	if !errors.Is(w.proc.err, replica.ErrReplaced) {
 		w.fail("it does not say that the database was replaced: %v", w.proc.err)
 	}

@@ -117,6 +117,9 @@ func (r *replicator) run(ctx context.Context) error {
 		if err != nil && before != nil && stopped(ctx, err) {
 			return stoppedFailing(before)
 		}
+		if err != nil {
+			err = r.explain(err)
+		}
 		before = err
 		if err == nil || r.once || ctx.Err() != nil || permanent(err) || !r.ready && !r.mayWait(err) {
 			return err
@@ -139,6 +142,18 @@ func (r *replicator) run(ctx context.Context) error {
 			return stoppedFailing(err)
 		}
 	}
+}
+
+// explain says that the database was replaced, if it was: it would be tried for ever
+// otherwise where an engine fails before it comes to look.
+func (r *replicator) explain(err error) error {
+	if permanent(err) {
+		return err
+	}
+	if ierr := r.db.InPlace(); errors.Is(ierr, source.ErrReplaced) {
+		return fmt.Errorf("%w; before that: %w", ierr, err)
+	}
+	return err
 }
 
 func stoppedFailing(err error) error {

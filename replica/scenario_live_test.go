@@ -4,11 +4,13 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"tidemark/replica"
+	"tidemark/storage"
 )
 
 // live runs something next to tidemark, stops it, and checks every commit.
@@ -220,5 +222,37 @@ func TestOverwrittenLive(t *testing.T) {
 				s.compare(commitsOf(t, s.b)[:6], s.states)
 			})
 		}
+	}
+}
+
+// A database that is replaced is noticed also while nothing can begin, since what is
+// needed for that is in storage, which does not answer.
+func TestReplacedWhileStorageIsAway(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, func(*scene) {})
+	e := launch(t, s.opts)
+	s.insert(3)
+	shipped(t, s.b, 4)
+	e.stop()
+	remove(t, filepath.Join(s.opts.StateDir, "shipped.json"))
+	away := &fickle{Bucket: s.b}
+	away.set(storageDown)
+	s.opts.Bucket = away
+	asked, ended := away.next(), make(chan error, 1)
+	go func() {
+		_, err := replica.Run(t.Context(), s.opts)
+		ended <- err
+	}()
+	for range 2 {
+		select {
+		case <-asked:
+			asked = away.next()
+		case err := <-ended:
+			t.Fatal("it ended before: ", err)
+		}
+	}
+	rename(t, s.a.path, s.a.path+".away")
+	if err := <-ended; !errors.Is(err, replica.ErrReplaced) || !errors.Is(err, storage.ErrUnreachable) {
+		t.Errorf("got %v, want ErrReplaced, and what came of it", err)
 	}
 }

@@ -32,8 +32,13 @@ type Attachment struct {
 	Image *Image
 }
 
-// resumeFrames is how many frames Attach has read under the write lock.
-const resumeFrames = 2000
+const (
+	// resumeFrames is how many frames Attach has read under the write lock.
+	resumeFrames = 2000
+	// maxRuns is how often the WAL is read before more than maxUnderLock frames are read
+	// under the lock: each time less is left, unless writers are as fast as reading is.
+	maxRuns = 8
+)
 
 // Known is where a reader of the WAL stands.
 type Known struct {
@@ -73,10 +78,14 @@ func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, 
 		}
 		d.wal = f
 	}
-	for {
-		// The WAL is read once without the lock, so that little is left to
-		// read under it.
-		s := scan{known: known.Position, pinned: known.Pinned, frames: map[wal.PageNo]uint32{}}
+	for s := (*scan)(nil); ; {
+		// The WAL is read without the lock first, so that little is left to read under
+		// it. What was read is not read again: beside a fast writer it could go on for
+		// ever, and the WAL would grow.
+		if s == nil || s.restarted(wal.ReadHeader(d.wal)) {
+			s = &scan{known: known.Position, pinned: known.Pinned, frames: map[wal.PageNo]uint32{}}
+		}
+		s.runs++
 		if err := s.run(ctx, d); err != nil {
 			return nil, err
 		}
@@ -95,10 +104,12 @@ func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, 
 			if err != nil {
 				return nil, d.explain(err)
 			}
-			known.Pinned = known.Pinned && held
+			if known.Pinned = known.Pinned && held; !known.Pinned {
+				s = nil
+			}
 			continue
 		}
-		a, err := d.attachLocked(ctx, &s, resume, known.Others)
+		a, err := d.attachLocked(ctx, s, resume, known.Others)
 		if a != nil || err != nil {
 			return a, err
 		}
@@ -117,7 +128,7 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header, 
 	if err != nil {
 		return nil, err
 	}
-	if s.reader != nil && frames > s.end().Frame+maxUnderLock {
+	if s.reader != nil && frames > s.end().Frame+maxUnderLock && s.runs < maxRuns {
 		return nil, nil //nolint:nilnil // documented
 	}
 	if err := errors.Join(s.run(ctx, d), s.whole()); err != nil {
@@ -206,6 +217,7 @@ type scan struct {
 	pages     uint32
 	published uint32
 	continues bool
+	runs      int // without the lock
 }
 
 // begins tells whether the file holds a commit right after its header.
