@@ -27,9 +27,11 @@ func TestAbandonedRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close() //nolint:errcheck // closed below unless the test failed
-	for !backfilled(t, other) {
-		p.reached(t, at, state.TXID(app.write(t, 1)+1))
-	}
+	p.reached(t, at, state.TXID(app.write(t, 3)+1))
+	p.eventually(t, "the WAL is handed off", func() bool {
+		complete := p.logged(t, func(line map[string]any) bool { return line["msg"] == "handed off the WAL" && line["complete"] == true })
+		return complete > 0 && backfilled(t, other)
+	})
 	app.close(t)
 
 	was := walHeader(t, db)
@@ -56,8 +58,7 @@ func TestAbandonedRestart(t *testing.T) {
 	wantEach(t, at, commits, 0)
 }
 
-// backfilled tells whether the database file has all that is in the WAL, so that
-// the next commit restarts it.
+// backfilled tells whether the database file has all that is in the WAL.
 func backfilled(t *testing.T, db *sql.DB) bool {
 	t.Helper()
 	var busy, frames, done int

@@ -172,8 +172,15 @@ const maxBlind = 10 * time.Second
 
 // Read reads the commits that the WAL holds now into the open segment, as many as
 // it can in a moment, and tells how many there were. It leaves them for the next
-// time if the wal-index can't be read.
-func (e *engine) Read() (n int, err error) { return e.read(time.Now().Add(readTurn)) }
+// time if the wal-index can't be read. The segment is sealed if that is due, also in
+// the course of a long hand-off.
+func (e *engine) Read() (n int, err error) {
+	n, err = e.read(time.Now().Add(readTurn))
+	if err == nil && e.sealDue() {
+		err = e.seal()
+	}
+	return n, err
+}
 
 // readAll does so without a limit in time.
 func (e *engine) readAll() error {

@@ -29,6 +29,13 @@ const (
 	// for. handLate is how long a WAL is left that grows slowly.
 	handQuiet = time.Second
 	handLate  = time.Minute
+	// handGap is the time between two hand-offs next to a writer that is fast, unless
+	// the WAL comes to handFactor times its length before: each one costs it some
+	// milliseconds, whatever the WAL's length. Once in between, when the WAL has one of
+	// advanceShare parts of its length, the pin is moved away from slot 0.
+	handGap      = 250 * time.Millisecond
+	handFactor   = 4
+	advanceShare = 8
 	// yieldEvery is how often it is looked whether a checkpoint of the
 	// application waits for the pin, while nothing is committed.
 	yieldEvery = 50 * time.Millisecond
@@ -121,6 +128,8 @@ func (e *engine) turn(ctx context.Context) (n int, err error) {
 	case e.handOffDue():
 		err = e.handOff(ctx)
 		e.last.handed = time.Now()
+	case e.advanceDue():
+		err = e.advance(ctx)
 	case n == 0 && !e.resting() && time.Since(e.last.yielded) >= yieldEvery:
 		err = e.yield(ctx)
 	}
@@ -129,11 +138,6 @@ func (e *engine) turn(ctx context.Context) (n int, err error) {
 	}
 	if err != nil {
 		return n, err
-	}
-	if e.sealDue() {
-		if err := e.seal(); err != nil {
-			return n, err
-		}
 	}
 	e.tell()
 	return n, e.watchSpool()
@@ -242,8 +246,26 @@ func (e *engine) handOffDue() bool {
 	if e.snaps.plan != nil && !e.inFile() {
 		return true
 	}
-	return !e.resting() && (int(e.tail.position().Frame) >= e.opts.CheckpointPages ||
-		time.Since(e.last.read) >= handQuiet || time.Since(e.last.handed) >= handLate)
+	frames, since := int(e.tail.position().Frame), time.Since(e.last.handed)
+	return !e.resting() && (frames >= e.opts.CheckpointPages && since >= handGap || frames >= handFactor*e.opts.CheckpointPages ||
+		time.Since(e.last.read) >= handQuiet || since >= handLate)
+}
+
+// advanceDue decides whether to move the pin: see source.DB.Advance. It is due before an
+// application that checkpoints by itself, at as many pages by default, begins to try.
+func (e *engine) advanceDue() bool {
+	frames := int(e.tail.position().Frame)
+	return frames*advanceShare >= e.opts.CheckpointPages && e.db.AtZero() && !e.cut && !e.resting() &&
+		e.db.mayPass(frames, e.opts.CheckpointPages)
+}
+
+// advance moves the pin for all that follow the database.
+func (e *engine) advance(ctx context.Context) error {
+	err := e.db.pass(e.seat, func(drain source.Drainer) error { return e.db.Advance(ctx, drain) })
+	if errors.Is(err, source.ErrBusy) {
+		err = nil
+	}
+	return err
 }
 
 // inFile tells that the database file, without its WAL, is the state of the last

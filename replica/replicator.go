@@ -113,12 +113,9 @@ func (r *replicator) run(ctx context.Context) error {
 	var before error
 	for {
 		began := time.Now()
-		err := r.follow(ctx)
+		err := r.explain(r.follow(ctx))
 		if err != nil && before != nil && stopped(ctx, err) {
 			return stoppedFailing(before)
-		}
-		if err != nil {
-			err = r.explain(err)
 		}
 		before = err
 		if err == nil || r.once || ctx.Err() != nil || permanent(err) || !r.ready && !r.mayWait(err) {
@@ -147,7 +144,7 @@ func (r *replicator) run(ctx context.Context) error {
 // explain says that the database was replaced, if it was: it would be tried for ever
 // otherwise where an engine fails before it comes to look.
 func (r *replicator) explain(err error) error {
-	if permanent(err) {
+	if err == nil || permanent(err) {
 		return err
 	}
 	if ierr := r.db.InPlace(); errors.Is(ierr, source.ErrReplaced) {

@@ -2,7 +2,6 @@ package replica_test
 
 import (
 	"errors"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,26 +15,14 @@ import (
 // While storage is down, commits wait in the spool and the WAL still restarts.
 func TestOutage(t *testing.T) {
 	t.Parallel()
-	a, b := newApp(t), &faulty{Bucket: mem.New()}
-	opts := replica.Options{Path: a.path, Bucket: b, SyncInterval: 5 * time.Millisecond, CheckpointPages: 10}
-	e := launch(t, opts)
-	want := map[state.TXID]string{1: a.digest()}
+	w, b := newWriter(newApp(t)), &faulty{Bucket: mem.New()}
+	e := launch(t, replica.Options{Path: w.path, Bucket: b, SyncInterval: 5 * time.Millisecond, CheckpointPages: 10})
 	b.set(true)
-	for i := range 50 {
-		a.insert(1)
-		want[state.TXID(i+2)] = a.digest()
-	}
-	if info, err := os.Stat(a.path + "-wal"); err != nil || info.Size() > 45*4200 {
-		t.Errorf("the WAL has %d bytes after 50 commits (%v): it was never handed off", info.Size(), err)
-	}
+	w.writeUntilRestart()
 	b.set(false)
-	shipped(t, b, 51)
+	shipped(t, b, w.last())
 	e.stop()
-	for id, d := range want {
-		if got := restored(t, b, id); got != d {
-			t.Errorf("TXID %v: digest %s, want %s", id, got, d)
-		}
-	}
+	w.verify(b)
 }
 
 // What a stop could not upload is shipped first by the next start, and by the

@@ -57,26 +57,8 @@ type Known struct {
 // them, from a position on: if the pin finds the WAL backfilled, the next writer
 // overwrites them. After an error the WAL can have restarted before it was read.
 func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, from wal.Position) error) (*Attachment, error) {
-	// One that there is stays until all is read: a new one of a WAL that the file
-	// has may be in slot 0, and the next writer restarts the WAL next to it.
-	if err := d.Hold(ctx); err != nil {
-		return nil, d.explain(err)
-	}
-	// A connection that was opened before the database was switched to WAL
-	// learns of the WAL when it reads, not when it checkpoints.
-	err := retryBusy(ctx, openPatience, func() error {
-		var v int64
-		return d.ckpt.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&v)
-	})
-	if err != nil {
-		return nil, d.explain(fmt.Errorf("attach to %s: %w", d.path, err))
-	}
-	if d.wal == nil {
-		f, err := disk.Open(d.fs, d.path+"-wal")
-		if err != nil {
-			return nil, fmt.Errorf("open WAL: %w", err)
-		}
-		d.wal = f
+	if err := d.prepare(ctx); err != nil {
+		return nil, err
 	}
 	for s := (*scan)(nil); ; {
 		// The WAL is read without the lock first, so that little is left to read under
@@ -116,6 +98,32 @@ func (d *DB) Attach(ctx context.Context, known Known, resume func(h wal.Header, 
 	}
 }
 
+// prepare pins the database if it is not, and opens its WAL.
+func (d *DB) prepare(ctx context.Context) error {
+	// One that there is stays until all is read: a new one of a WAL that the file
+	// has may be in slot 0, and the next writer restarts the WAL next to it.
+	if err := d.Hold(ctx); err != nil {
+		return d.explain(err)
+	}
+	// A connection that was opened before the database was switched to WAL
+	// learns of the WAL when it reads, not when it checkpoints.
+	err := retryBusy(ctx, openPatience, func() error {
+		var v int64
+		return d.ckpt.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&v)
+	})
+	if err != nil {
+		return d.explain(fmt.Errorf("attach to %s: %w", d.path, err))
+	}
+	if d.wal == nil {
+		f, err := disk.Open(d.fs, d.path+"-wal")
+		if err != nil {
+			return fmt.Errorf("open WAL: %w", err)
+		}
+		d.wal = f
+	}
+	return nil
+}
+
 // attachLocked is the part under the write lock, which it gives back. It gives
 // nil if the WAL restarted since it was scanned, or much was written, or others
 // have yet to read too much.
@@ -128,7 +136,7 @@ func (d *DB) attachLocked(ctx context.Context, s *scan, resume func(wal.Header, 
 	if err != nil {
 		return nil, err
 	}
-	if s.reader != nil && frames > s.end().Frame+maxUnderLock && s.runs < maxRuns {
+	if s.isFar(frames) {
 		return nil, nil //nolint:nilnil // documented
 	}
 	if err := errors.Join(s.run(ctx, d), s.whole()); err != nil {
@@ -218,6 +226,12 @@ type scan struct {
 	published uint32
 	continues bool
 	runs      int // without the lock
+}
+
+// isFar tells whether a WAL of so many frames is to be read on without the write lock
+// before it is read under it.
+func (s *scan) isFar(frames uint32) bool {
+	return s.reader != nil && frames > s.end().Frame+maxUnderLock && s.runs < maxRuns
 }
 
 // begins tells whether the file holds a commit right after its header.

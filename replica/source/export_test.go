@@ -3,6 +3,7 @@ package source
 import (
 	"context"
 	"errors"
+	"sync"
 )
 
 // Aside has something happen in a moment without a pin, after all was read.
@@ -15,3 +16,16 @@ func (d *DB) Aside(ctx context.Context, drain Drainer, happen func()) error {
 	happen()
 	return d.standAgain(ctx, drain, index)
 }
+
+// SyncForEver has the sync of the database file that is under way not end until end is
+// called.
+func (d *DB) SyncForEver() (end func()) {
+	d.flushing = &flush{done: make(chan struct{})}
+	return sync.OnceFunc(func() { close(d.flushing.done) })
+}
+
+// Claim and Unclaim are what they are called.
+func (d *DB) Claim() bool { d.claim(); return d.claimed }
+
+// Unclaim gives the claim back.
+func (d *DB) Unclaim() { d.unclaim() }

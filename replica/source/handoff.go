@@ -4,23 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"tidemark/wal"
 )
 
 const (
+	// fewLeft is how many frames are not worth another copy beside the writers, and
+	// maxCopies how many copies there are at most.
+	fewLeft   = 200
+	maxCopies = 3
 	// maxUnderLock is how many frames a hand-off may leave to be checkpointed
-	// under the write lock. With more it gives the lock back and goes round again.
-	// Next to a writer of 45 frames a millisecond, 300 were never few enough, since
-	// the checkpoint's fsync alone takes longer; with 2,000 the lock was held for
-	// 30 ms at worst. Of a longer WAL it may be one frame in underShare, up to
+	// under the write lock: a thousand take some 5 ms. With more it gives the lock
+	// back and goes round again. Of a longer WAL it may be one frame in underShare, up to
 	// mostUnderLock: where a checkpoint takes long, much is written during the next
-	// one, too. With one in 8, a WAL came to 365 MB next to that writer; with one in
-	// 3 to 100 MB, and the lock was held for 60 ms.
-	maxUnderLock  = 2000
+	// one, too.
+	maxUnderLock  = 1000
 	underShare    = 3
-	mostUnderLock = 8 * maxUnderLock
+	mostUnderLock = 16_000
 	// maxRounds and handOffPatience bound how often and for how long a hand-off goes
 	// round.
 	maxRounds       = 4
@@ -67,8 +69,8 @@ type Drainer interface {
 // HandOff lets the WAL restart without a gap: it checkpoints, exchanges the
 // pin, and has everything that was written until then read and secured in
 // between, under the write lock. Writers that are faster than the reader are slowed
-// down for it. It ends after a few seconds at most. After ErrBusy nothing was missed, and it is to be
-// tried again later.
+// down for it. It ends after a few seconds at most. After ErrBusy nothing was missed,
+// and it is to be tried again later.
 func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) {
 	var res HandOffResult
 	if err := d.untouched(ctx); err != nil {
@@ -80,25 +82,20 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 			return res, err
 		}
 	}
-	res.Behind, res.Why = true, "the application wrote faster than the WAL was checkpointed"
 	return res, nil
 }
 
 // handOffRound goes round once, and asks for another round if too much was written
 // meanwhile.
 func (d *DB) handOffRound(ctx context.Context, drain Drainer, until time.Time, res *HandOffResult) (again bool, err error) {
+	res.Behind, res.Why = false, ""
 	if there, err := d.approach(ctx, drain, until, res); err != nil || !there {
 		return false, err
 	}
-	// The new pin marks the WAL's end, up to which a checkpoint may then copy.
-	if err := d.exchange(ctx, drain); err != nil {
-		return false, err
-	}
-	done, err := d.checkpointYielding(ctx, drain)
+	could, done, err := d.copyAhead(ctx, drain, until)
 	if err != nil {
 		return false, err
 	}
-	d.note(ctx)
 	if there, err := d.approach(ctx, drain, until, res); err != nil || !there {
 		return false, err
 	}
@@ -110,10 +107,71 @@ func (d *DB) handOffRound(ctx context.Context, drain Drainer, until time.Time, r
 		again, err = d.handOffLocked(ctx, done, drain, res)
 		return err
 	})
-	if errors.Is(err, ErrBehind) || errors.Is(err, ErrBusy) {
-		return true, nil
+	if again = again || errors.Is(err, ErrBehind) || errors.Is(err, ErrBusy); !again {
+		return false, err
 	}
-	return again, err
+	if res.Behind = done < 0 || done >= could; res.Behind {
+		res.Why = "the application wrote faster than the WAL was checkpointed"
+	} else {
+		res.Why = heldBack(could, done)
+	}
+	return true, nil
+}
+
+// copyAhead has the database file hold as much of the WAL as can be without the write
+// lock: what is written during one copy is left to the next, which is shorter. It tells
+// how many frames the file could have if nobody read an older state, and how many it has,
+// -1 if somebody else is checkpointing.
+//
+// It is made to survive a power cut here, since else the checkpoint under the lock would
+// have to: one that leaves something uncopied does not sync the file.
+func (d *DB) copyAhead(ctx context.Context, drain Drainer, until time.Time) (could, done int, err error) {
+	for n, before := 0, math.MaxInt; n < maxCopies; n++ {
+		if could, done, err = d.advance(ctx, drain); err != nil {
+			return 0, 0, err
+		}
+		if synced, err := d.syncBeside(ctx, drain, until); err != nil {
+			return 0, 0, err
+		} else if !synced {
+			return d.advance(ctx, drain)
+		}
+		left := d.length(ctx) - done
+		if left <= fewLeft || left > before/2 {
+			break
+		}
+		before = left
+	}
+	return could, done, nil
+}
+
+// Advance moves the pin to the WAL's end, and copies everything before it into the
+// database file, blocking nobody. The WAL does not restart by this. But as long as the
+// file lacks what it may have, each commit of an application that checkpoints by itself
+// looks through the whole WAL for what it could copy, in vain. Its errors are those of
+// HandOff.
+func (d *DB) Advance(ctx context.Context, drain Drainer) error {
+	if err := d.untouched(ctx); err != nil {
+		return err
+	}
+	_, _, err := d.advance(ctx, drain)
+	return err
+}
+
+// advance tells how many frames of the WAL the file could have then, and how many it has,
+// as copyAhead does.
+func (d *DB) advance(ctx context.Context, drain Drainer) (could, done int, err error) {
+	defer d.unclaim()
+	could = d.length(ctx)
+	// The new pin marks the WAL's end, up to which a checkpoint may then copy: ours, not
+	// the one that the application tries after its next commit, which would wait for it.
+	if err := d.exchangeThen(ctx, drain, d.claim); err != nil {
+		return 0, 0, err
+	}
+	if done, err = d.checkpointYielding(ctx, drain); err != nil {
+		return 0, 0, err
+	}
+	d.note(ctx)
+	return could, done, nil
 }
 
 // locked does something under the write lock, which it then gives back.
@@ -207,9 +265,14 @@ func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *Ha
 	case done < 0:
 		res.Why = "the application was checkpointing"
 	default:
-		res.Why = fmt.Sprintf("a reader needs the WAL from frame %d of %d on", done, total)
+		res.Why = heldBack(total, done)
 	}
 	return false, err
+}
+
+// heldBack tells a person why of so many frames only some are in the database file.
+func heldBack(frames, done int) string {
+	return fmt.Sprintf("a reader needs the WAL from frame %d of %d on", done, frames)
 }
 
 // checkpointPatiently checkpoints under the write lock. The application can be at

@@ -31,7 +31,7 @@ const (
 // closed after the last connection.
 func (d *DB) index() (wal.Index, error) {
 	if d.shm == nil {
-		f, err := os.Open(d.path + "-shm")
+		f, err := os.OpenFile(d.path+"-shm", os.O_RDWR, 0) // never written to, but locked
 		if err != nil {
 			return wal.Index{}, fmt.Errorf("open wal-index: %w", err)
 		}

@@ -89,6 +89,10 @@ type DB struct {
 	slot0   bool
 	stuck   time.Time
 	stuckAt moment
+	// flushing is a sync that is under way.
+	flushing *flush
+	// claimed tells that nobody else can checkpoint.
+	claimed bool
 	ckpt    *sql.Conn
 	writer  *sql.Conn
 	// gaps is what Gaps tells.
@@ -348,6 +352,7 @@ func (d *DB) Close(ctx context.Context) error {
 		errs = append(errs, d.shm.Close())
 	}
 	if d.file != nil {
+		d.endFlush()
 		errs = append(errs, d.file.Close())
 	}
 	if err := errors.Join(errs...); err != nil {

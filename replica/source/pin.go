@@ -31,6 +31,11 @@ func (d *DB) pin(ctx context.Context) error {
 // So it can be done while somebody's checkpoint waits for the pin, and lets that
 // go on: see Yield.
 func (d *DB) exchange(ctx context.Context, drain Drainer) error {
+	return d.exchangeThen(ctx, drain, func() {})
+}
+
+// exchangeThen calls a function before the old pin ends.
+func (d *DB) exchangeThen(ctx context.Context, drain Drainer, fn func()) error {
 	next, err := d.secondPin(ctx)
 	if err != nil {
 		return err
@@ -39,6 +44,7 @@ func (d *DB) exchange(ctx context.Context, drain Drainer) error {
 		rollback(ctx, d.pins[next])
 		return err
 	}
+	fn()
 	d.unpin(ctx)
 	d.pinned = next
 	return nil
@@ -112,6 +118,7 @@ func (d *DB) checkpoint(ctx context.Context) (frames, done int, err error) {
 	case err != nil:
 		return 0, 0, fmt.Errorf("checkpoint %s: %w", d.path, err)
 	default:
+		d.claimed = false // SQLite has given the lock back
 		return frames, done, nil
 	}
 }
@@ -164,3 +171,6 @@ func (w liveWAL) ReadAt(p []byte, off int64) (int, error) {
 
 // WALPath is the WAL file's path, to be watched.
 func (d *DB) WALPath() string { return d.path + "-wal" }
+
+// AtZero tells that the pin is likely to be in slot 0, where it lets nobody copy.
+func (d *DB) AtZero() bool { return d.slot0 }
