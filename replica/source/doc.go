@@ -24,8 +24,9 @@
 // the file is closed. So the package opens one descriptor of the database file,
 // before the first connection, and closes it after the last. One of the -shm file
 // is opened if it is needed, to prove that nothing was missed in a moment without
-// a pin, or to hold locks while the database is parked. It is closed after the last
-// connection, too.
+// a pin, to claim a checkpoint, or to hold locks while the database is parked. It is
+// closed after the last connection, too. A claim is a lock of the process's: nobody
+// else in it may checkpoint the database.
 //
 // # Parking
 //
