@@ -89,11 +89,8 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 // meanwhile.
 func (d *DB) handOffRound(ctx context.Context, drain Drainer, until time.Time, res *HandOffResult) (again bool, err error) {
 	res.Behind, res.Why = false, ""
-	if there, err := d.approach(ctx, drain, until, res); err != nil || !there {
-		return false, err
-	}
-	could, done, err := d.copyAhead(ctx, drain, until)
-	if err != nil {
+	could, done, there, err := d.copyAhead(ctx, drain, until, res)
+	if err != nil || !there {
 		return false, err
 	}
 	if there, err := d.approach(ctx, drain, until, res); err != nil || !there {
@@ -121,27 +118,30 @@ func (d *DB) handOffRound(ctx context.Context, drain Drainer, until time.Time, r
 // copyAhead has the database file hold as much of the WAL as can be without the write
 // lock: what is written during one copy is left to the next, which is shorter. It tells
 // how many frames the file could have if nobody read an older state, and how many it has,
-// -1 if somebody else is checkpointing.
+// -1 if somebody else is checkpointing; or that the reader is too far from the WAL's end.
 //
 // It is made to survive a power cut here, since else the checkpoint under the lock would
 // have to: one that leaves something uncopied does not sync the file.
-func (d *DB) copyAhead(ctx context.Context, drain Drainer, until time.Time) (could, done int, err error) {
-	for n, before := 0, math.MaxInt; n < maxCopies; n++ {
-		if could, done, err = d.advance(ctx, drain); err != nil {
-			return 0, 0, err
+func (d *DB) copyAhead(ctx context.Context, drain Drainer, until time.Time, res *HandOffResult) (could, done int, there bool, err error) {
+	hurry := false
+	for n, before := 1, math.MaxInt; ; n++ {
+		// What is read here must be little, since writers are not slowed down for it.
+		if there, err = d.approach(ctx, drain, until, res); err != nil || !there {
+			return 0, 0, false, err
 		}
-		if synced, err := d.syncBeside(ctx, drain, until); err != nil {
-			return 0, 0, err
-		} else if !synced {
-			return d.advance(ctx, drain)
+		if could, done, err = d.advance(ctx, drain); err != nil || hurry {
+			return could, done, true, err
+		}
+		synced, err := d.syncBeside(ctx, drain, until)
+		if err != nil {
+			return 0, 0, false, err
 		}
 		left := d.length(ctx) - done
-		if left <= fewLeft || left > before/2 {
-			break
+		if synced && (n == maxCopies || left <= fewLeft || left > before/2) {
+			return could, done, true, nil
 		}
-		before = left
+		before, hurry = left, !synced
 	}
-	return could, done, nil
 }
 
 // Advance moves the pin to the WAL's end, and copies everything before it into the
