@@ -320,6 +320,9 @@ func (d *everybody) Read() (commits int, err error) {
 	return commits, err
 }
 
+// Tend implements source.Drainer.
+func (d *everybody) Tend() error { return d.each((*engine).Tend) }
+
 // Keep implements source.Drainer.
 func (d *everybody) Keep(only wal.Salts) (frames uint32, err error) {
 	frames, err = d.least(func(e *engine) (uint32, error) { return e.Keep(only) })

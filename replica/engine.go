@@ -64,8 +64,9 @@ type engine struct {
 
 	// kept is the position that was remembered last; locked tells that the
 	// write lock is held, under which nothing is done that can wait.
-	kept   wal.Position
-	locked bool
+	kept     wal.Position
+	keptFile local.Stamp // what the database file looked like then
+	locked   bool
 	// readUntil ends a reading at the end of a commit, zero: at the WAL's end. cut
 	// tells that it did.
 	readUntil time.Time
@@ -172,14 +173,18 @@ const maxBlind = 10 * time.Second
 
 // Read reads the commits that the WAL holds now into the open segment, as many as
 // it can in a moment, and tells how many there were. It leaves them for the next
-// time if the wal-index can't be read. The segment is sealed if that is due, also in
-// the course of a long hand-off.
-func (e *engine) Read() (n int, err error) {
-	n, err = e.read(time.Now().Add(readTurn))
-	if err == nil && e.sealDue() {
-		err = e.seal()
+// time if the wal-index can't be read.
+func (e *engine) Read() (n int, err error) { return e.read(time.Now().Add(readTurn)) }
+
+// Tend seals the segment when that is due, and tells how far it has read.
+func (e *engine) Tend() error {
+	if e.sealDue() {
+		if err := e.seal(); err != nil {
+			return err
+		}
 	}
-	return n, err
+	e.tell()
+	return nil
 }
 
 // readAll does so without a limit in time.
@@ -340,12 +345,13 @@ func (e *engine) keep() error {
 // least in the operating system's hands, in the spool. The caller has seen to
 // that.
 func (e *engine) remember(survive local.Durability) error {
+	file := local.Stamp(e.db.Seen())
 	err := e.dir.Save(local.State{
 		Replica: e.arch.Meta().Replica, TXID: e.head.TXID, Checksum: e.table.Checksum(), Pages: e.table.Len(),
-		Time: e.head.Time, Position: e.tail.position(), File: local.Stamp(e.db.Seen()),
+		Time: e.head.Time, Position: e.tail.position(), File: file,
 	}, survive)
 	if err == nil {
-		e.kept = e.tail.position()
+		e.kept, e.keptFile = e.tail.position(), file
 	}
 	return err
 }

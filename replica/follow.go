@@ -58,6 +58,8 @@ type moments struct {
 	handed, checked, read, yielded, kept, warned time.Time
 	// alert is when something changed that brought no commit yet.
 	alert time.Time
+	// advanced is where the pin was moved to last.
+	advanced wal.Position
 }
 
 // follow reads, hands off and seals until ctx ends. It has the database's lock but
@@ -139,7 +141,9 @@ func (e *engine) turn(ctx context.Context) (n int, err error) {
 	if err != nil {
 		return n, err
 	}
-	e.tell()
+	if err := e.Tend(); err != nil {
+		return n, err
+	}
 	return n, e.watchSpool()
 }
 
@@ -255,17 +259,36 @@ func (e *engine) handOffDue() bool {
 // application that checkpoints by itself, at as many pages by default, begins to try.
 func (e *engine) advanceDue() bool {
 	frames := int(e.tail.position().Frame)
-	return frames*advanceShare >= e.opts.CheckpointPages && e.db.AtZero() && !e.cut && !e.resting() &&
-		e.db.mayPass(frames, e.opts.CheckpointPages)
+	return frames*advanceShare >= e.opts.CheckpointPages && e.db.AtZero() && e.last.advanced != e.tail.position() &&
+		!e.cut && !e.resting() && e.db.mayPass(frames, e.opts.CheckpointPages)
 }
 
 // advance moves the pin for all that follow the database.
 func (e *engine) advance(ctx context.Context) error {
 	err := e.db.pass(e.seat, func(drain source.Drainer) error { return e.db.Advance(ctx, drain) })
+	e.last.advanced = e.tail.position()
 	if errors.Is(err, source.ErrBusy) {
-		err = nil
+		return nil
+	}
+	if err == nil {
+		err = e.rememberFile()
 	}
 	return err
+}
+
+// rememberFile remembers, for all that follow the database, what its file looks like
+// after a checkpoint of ours: else a start after a crash would have to compare all pages.
+func (e *engine) rememberFile() error {
+	for _, s := range e.db.seats {
+		o := s.engine
+		if o == nil || o.kept != o.tail.position() || o.keptFile == local.Stamp(e.db.Seen()) {
+			continue
+		}
+		if err := o.remember(local.Process); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inFile tells that the database file, without its WAL, is the state of the last
@@ -293,6 +316,9 @@ func (e *engine) handOff(ctx context.Context) error {
 	}
 	e.log.Debug("handed off the WAL", slog.Bool("complete", res.Complete),
 		slog.Uint64("frames", uint64(e.tail.sealed.Frame)), slog.Duration("locked", res.Locked), slog.String("why", res.Why))
+	if err := e.rememberFile(); err != nil {
+		return err
+	}
 	if res.Complete {
 		if err = e.sampleFile(); errors.Is(err, ErrOverwritten) {
 			e.db.leaveOthers(e.seat, fmt.Errorf("%w: %v", source.ErrTouched, err)) //nolint:errorlint // each finds out for itself

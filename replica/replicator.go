@@ -113,7 +113,7 @@ func (r *replicator) run(ctx context.Context) error {
 	var before error
 	for {
 		began := time.Now()
-		err := r.explain(r.follow(ctx))
+		err := r.follow(ctx)
 		if err != nil && before != nil && stopped(ctx, err) {
 			return stoppedFailing(before)
 		}
@@ -139,18 +139,6 @@ func (r *replicator) run(ctx context.Context) error {
 			return stoppedFailing(err)
 		}
 	}
-}
-
-// explain says that the database was replaced, if it was: it would be tried for ever
-// otherwise where an engine fails before it comes to look.
-func (r *replicator) explain(err error) error {
-	if err == nil || permanent(err) {
-		return err
-	}
-	if ierr := r.db.InPlace(); errors.Is(ierr, source.ErrReplaced) {
-		return fmt.Errorf("%w; before that: %w", ierr, err)
-	}
-	return err
 }
 
 func stoppedFailing(err error) error {

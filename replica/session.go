@@ -16,6 +16,7 @@ import (
 // run is the life of an engine: start, follow, ship what is left.
 func (e *engine) run(ctx context.Context) error {
 	if err := e.start(ctx); err != nil {
+		err = e.explain(ctx, err)
 		if ctx.Err() != nil && e.beginning {
 			err = fmt.Errorf("%w: %w", ErrUnfinished, err)
 		}
@@ -46,6 +47,19 @@ func (e *engine) run(ctx context.Context) error {
 		return err // what is sealed goes on being uploaded
 	}
 	return errors.Join(err, e.shipRest(ctx))
+}
+
+// explain says that the database was replaced, if it was, of an error that ended a start:
+// it would be tried for ever otherwise, since it comes before anybody looks. An engine
+// that follows the database looks by itself, and ships what it can still read.
+func (e *engine) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil || permanent(err) {
+		return err
+	}
+	if ierr := e.db.InPlace(); errors.Is(ierr, source.ErrReplaced) {
+		return fmt.Errorf("%w; before that: %w", ierr, err)
+	}
+	return err
 }
 
 // leave ends following with a last step, after which nobody reads on this one's

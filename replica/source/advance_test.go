@@ -1,9 +1,14 @@
 package source_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+
+	"tidemark/wal"
 )
 
 // longWAL is the length of a WAL, in frames, beyond which no sync is waited for.
@@ -81,6 +86,136 @@ func TestHandOffBesideOldReader(t *testing.T) {
 	}
 }
 
+// bursting is a follower behind whom a large transaction is made after a hand-off has
+// copied the WAL, and before it takes the write lock, so many times.
+type bursting struct {
+	*follower
+	app                    *conn
+	bursts, frames, copies int
+	copied                 bool
+	// then, if not nil, comes after a burst, and there is one also while the database
+	// file is synced.
+	then func()
+}
+
+// Read implements source.Drainer.
+func (b *bursting) Read() (int, error) {
+	if b.copied && b.bursts > 0 && (b.then != nil || !b.db.Flushing()) {
+		b.copied = false
+		b.bursts--
+		insertBurst(b.app, b.frames)
+		if b.then != nil {
+			b.then()
+		}
+	}
+	return b.follower.Read()
+}
+
+// Keep implements source.Drainer.
+func (b *bursting) Keep(only wal.Salts) (uint32, error) {
+	b.copied = true
+	b.copies++
+	return b.follower.Keep(only)
+}
+
+// If much was written since the last copy, a hand-off gives the write lock back and
+// copies once more beside the writers, also if the WAL has restarted meanwhile: then
+// nothing of it is copied.
+func TestHandOffLeavesLittle(t *testing.T) {
+	t.Parallel()
+	for name, restarts := range map[string]bool{"same WAL": false, "another WAL": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, app := database(t, "PRAGMA page_size=512")
+			app.insert(1)
+			d := open(t, path)
+			f := &bursting{follower: follow(t, d, attach(t, d)), app: app, bursts: 1, frames: 5000}
+			if insertBurst(app, 6000); restarts {
+				// Now the file has all of the WAL, and the next pin is in slot 0.
+				if err := d.Advance(t.Context(), f); err != nil {
+					t.Fatal(err)
+				}
+				f.copied, f.copies = false, 0
+			}
+			before := header(t, path).Salts
+			res, err := d.HandOff(t.Context(), f)
+			if err != nil || f.bursts > 0 {
+				t.Fatalf("%+v %v; %d bursts are left", res, err, f.bursts)
+			}
+			if restarted := header(t, path).Salts != before; restarted != restarts {
+				t.Errorf("the WAL has restarted: %t", restarted)
+			}
+			if !res.Complete || f.copies < 2 {
+				t.Errorf("%+v after %d copies: all of the burst was checkpointed under the lock", res, f.copies)
+			}
+			f.mustRead(2)
+			if digestOf(t, f.copy) != app.digest() {
+				t.Error("the copy is not the database")
+			}
+		})
+	}
+}
+
+// Beside a fast writer a reader of a state that is hardly older is not what keeps the WAL
+// from being handed off.
+func TestHandOffBesideBriefReader(t *testing.T) {
+	t.Parallel()
+	path, app := database(t, "PRAGMA page_size=512")
+	reader := connect(t, path)
+	app.insert(1)
+	d := open(t, path)
+	f := &bursting{follower: follow(t, d, attach(t, d)), app: app, bursts: 100, frames: 17_000}
+	app.insert(10)
+	reader.read()
+	f.then = func() {
+		reader.end()
+		reader.read()
+		app.insert(1)
+	}
+	if res, err := d.HandOff(t.Context(), f); err != nil || res.Complete || !res.Behind {
+		t.Errorf("%+v %v", res, err)
+	}
+}
+
+// While the database file is synced, a checkpoint of the application's that waits for
+// the pin passes.
+func TestHandOffYieldsInSync(t *testing.T) {
+	t.Parallel()
+	path, app := database(t)
+	other := connectWith(t, path, "_pragma=busy_timeout(2000)")
+	app.insert(10)
+	d := open(t, path)
+	f := follow(t, d, attach(t, d))
+	end := d.SyncForEver()
+	defer end()
+	app.insert(10)
+	ctx, cancel := context.WithCancel(t.Context())
+	waiting, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		_, err := d.HandOff(ctx, &announcing{f, sync.OnceFunc(func() { close(waiting) })})
+		ended <- err
+	}()
+	<-waiting
+	app.insert(10)
+	if got := other.checkpoint("TRUNCATE"); got.Busy != 0 {
+		t.Errorf("a checkpoint did not pass: %+v", got)
+	}
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	f.mustRead(20)
+}
+
+// announcing is a follower that tells when something is waited for.
+type announcing struct {
+	*follower
+	tell func()
+}
+
+// Tend implements source.Drainer.
+func (a *announcing) Tend() error { a.tell(); return nil }
+
 // A disk that is slow to sync the database file lets no WAL grow for ever: a long one is
 // handed off without it, and the checkpoint under the write lock syncs what is left.
 func TestHandOffSlowSync(t *testing.T) {
@@ -94,9 +229,10 @@ func TestHandOffSlowSync(t *testing.T) {
 	insertBurst(app, longWAL)
 	before := header(t, path).Salts
 	for n := 0; ; n++ { // what is left to be read takes more than one, on a slow machine
-		res, err := d.HandOff(t.Context(), f)
-		if err != nil || n == 10 {
-			t.Fatalf("%+v %v", res, err)
+		looks := 0
+		res, err := d.HandOff(t.Context(), &announcing{f, func() { looks++ }})
+		if err != nil || n == 10 || looks > 10 {
+			t.Fatalf("%+v %v; it waited for %d looks", res, err, looks)
 		}
 		if res.Complete {
 			break

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"io"
 	"time"
 
@@ -28,19 +29,22 @@ func (d *DB) claim() {
 		return
 	}
 	// An application has it for microseconds after each commit, to look what it could copy.
-	for start := time.Now(); !d.claimed && time.Since(start) < claimPatience; {
-		d.claimed = d.setClaim(unix.F_WRLCK)
+	for start := time.Now(); time.Since(start) < claimPatience; {
+		err := d.setClaim(unix.F_WRLCK)
+		if d.claimed = err == nil; d.claimed || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
+			return
+		}
 	}
 }
 
 // unclaim gives back what no checkpoint has.
 func (d *DB) unclaim() {
 	if d.claimed {
-		d.claimed = !d.setClaim(unix.F_UNLCK)
+		d.claimed = d.setClaim(unix.F_UNLCK) != nil
 	}
 }
 
-func (d *DB) setClaim(how int16) bool {
+func (d *DB) setClaim(how int16) error {
 	l := unix.Flock_t{Type: how, Whence: io.SeekStart, Start: lockCheckpoint, Len: 1}
-	return fileLock(d.shm, unix.F_SETLK, &l) == nil
+	return fileLock(d.shm, unix.F_SETLK, &l)
 }

@@ -25,8 +25,9 @@
 // before the first connection, and closes it after the last. One of the -shm file
 // is opened if it is needed, to prove that nothing was missed in a moment without
 // a pin, to claim a checkpoint, or to hold locks while the database is parked. It is
-// closed after the last connection, too. A claim is a lock of the process's: nobody
-// else in it may checkpoint the database.
+// closed after the last connection, too. A claim is a lock of the process's:
+// an application in the same process is not kept from checkpointing by it, and should
+// not checkpoint if there are others in other processes.
 //
 // # Parking
 //

@@ -29,3 +29,6 @@ func (d *DB) Claim() bool { d.claim(); return d.claimed }
 
 // Unclaim gives the claim back.
 func (d *DB) Unclaim() { d.unclaim() }
+
+// Flushing tells whether the database file is being synced.
+func (d *DB) Flushing() bool { return d.flushing != nil }

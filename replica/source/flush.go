@@ -49,7 +49,7 @@ func (d *DB) syncBeside(ctx context.Context, drain Drainer, until time.Time) (sy
 				return true, nil
 			}
 		case <-time.After(flushLook):
-			if _, err := drain.Read(); err != nil || d.length(ctx) >= longWAL {
+			if err := d.waiting(ctx, drain); err != nil || d.length(ctx) >= longWAL {
 				return false, err
 			}
 		case <-ctx.Done():
@@ -57,6 +57,20 @@ func (d *DB) syncBeside(ctx context.Context, drain Drainer, until time.Time) (sy
 		}
 	}
 	return false, nil
+}
+
+// waiting does what has to be done while something is waited for: the WAL is read, and
+// when nothing is committed it may be for a checkpoint of the application's that waits
+// for the pin.
+func (d *DB) waiting(ctx context.Context, drain Drainer) error {
+	n, err := drain.Read()
+	if err == nil {
+		err = drain.Tend()
+	}
+	if err == nil && n == 0 {
+		_, err = d.Yield(ctx, drain)
+	}
+	return err
 }
 
 // endFlush waits for a sync that is under way.

@@ -54,6 +54,8 @@ type Drainer interface {
 	// Read reads every commit that the WAL holds, or as many as it can in
 	// some 20 ms, which is longer than farBehind, and tells how many.
 	Read() (commits int, err error)
+	// Tend does what is due besides, between two readings of a hand-off that takes long.
+	Tend() error
 	// Keep reads every commit that the WAL holds when it is called, and makes
 	// sure that a killed process loses none of them. Writers may go on beside
 	// it. frames is the number of frames read of the newest generation, which
@@ -89,7 +91,7 @@ func (d *DB) HandOff(ctx context.Context, drain Drainer) (HandOffResult, error) 
 // meanwhile.
 func (d *DB) handOffRound(ctx context.Context, drain Drainer, until time.Time, res *HandOffResult) (again bool, err error) {
 	res.Behind, res.Why = false, ""
-	could, done, there, err := d.copyAhead(ctx, drain, until, res)
+	c, there, err := d.copyAhead(ctx, drain, until, res)
 	if err != nil || !there {
 		return false, err
 	}
@@ -101,44 +103,51 @@ func (d *DB) handOffRound(ctx context.Context, drain Drainer, until time.Time, r
 		return false, err
 	}
 	err = d.locked(ctx, res, func() error {
-		again, err = d.handOffLocked(ctx, done, drain, res)
+		again, err = d.handOffLocked(ctx, c, drain, res)
 		return err
 	})
 	if again = again || errors.Is(err, ErrBehind) || errors.Is(err, ErrBusy); !again {
 		return false, err
 	}
-	if res.Behind = done < 0 || done >= could; res.Behind {
+	if res.Behind = c.done < 0 || c.could-c.done <= maxUnderLock; res.Behind {
 		res.Why = "the application wrote faster than the WAL was checkpointed"
 	} else {
-		res.Why = heldBack(could, done)
+		res.Why = heldBack(c.could, c.done)
 	}
 	return true, nil
 }
 
+// copied tells how much of a generation of the WAL is in the database file.
+type copied struct {
+	salts wal.Salts
+	// could is how many frames the file could have if nobody read an older state, done
+	// how many it has, -1 if somebody else is checkpointing.
+	could, done int
+}
+
 // copyAhead has the database file hold as much of the WAL as can be without the write
-// lock: what is written during one copy is left to the next, which is shorter. It tells
-// how many frames the file could have if nobody read an older state, and how many it has,
-// -1 if somebody else is checkpointing; or that the reader is too far from the WAL's end.
+// lock: what is written during one copy is left to the next, which is shorter. Or it
+// tells that the reader is too far from the WAL's end.
 //
 // It is made to survive a power cut here, since else the checkpoint under the lock would
 // have to: one that leaves something uncopied does not sync the file.
-func (d *DB) copyAhead(ctx context.Context, drain Drainer, until time.Time, res *HandOffResult) (could, done int, there bool, err error) {
+func (d *DB) copyAhead(ctx context.Context, drain Drainer, until time.Time, res *HandOffResult) (c copied, there bool, err error) {
 	hurry := false
 	for n, before := 1, math.MaxInt; ; n++ {
 		// What is read here must be little, since writers are not slowed down for it.
 		if there, err = d.approach(ctx, drain, until, res); err != nil || !there {
-			return 0, 0, false, err
+			return c, false, err
 		}
-		if could, done, err = d.advance(ctx, drain); err != nil || hurry {
-			return could, done, true, err
+		if c, err = d.advance(ctx, drain); err != nil || hurry {
+			return c, true, err
 		}
 		synced, err := d.syncBeside(ctx, drain, until)
 		if err != nil {
-			return 0, 0, false, err
+			return c, false, err
 		}
-		left := d.length(ctx) - done
+		left := d.length(ctx) - c.done
 		if synced && (n == maxCopies || left <= fewLeft || left > before/2) {
-			return could, done, true, nil
+			return c, true, nil
 		}
 		before, hurry = left, !synced
 	}
@@ -153,25 +162,32 @@ func (d *DB) Advance(ctx context.Context, drain Drainer) error {
 	if err := d.untouched(ctx); err != nil {
 		return err
 	}
-	_, _, err := d.advance(ctx, drain)
+	_, err := d.advance(ctx, drain)
 	return err
 }
 
-// advance tells how many frames of the WAL the file could have then, and how many it has,
-// as copyAhead does.
-func (d *DB) advance(ctx context.Context, drain Drainer) (could, done int, err error) {
+func (d *DB) advance(ctx context.Context, drain Drainer) (c copied, err error) {
+	// These come first: if the WAL restarts before the checkpoint, it shows.
+	if h, err := wal.ReadHeader(d.wal); err == nil {
+		c.salts = h.Salts
+	}
+	frames, before, err := d.walIndex(ctx, freePatience)
+	if err != nil {
+		return c, err
+	}
 	defer d.unclaim()
-	could = d.length(ctx)
 	// The new pin marks the WAL's end, up to which a checkpoint may then copy: ours, not
 	// the one that the application tries after its next commit, which would wait for it.
 	if err := d.exchangeThen(ctx, drain, d.claim); err != nil {
-		return 0, 0, err
+		return c, err
 	}
-	if done, err = d.checkpointYielding(ctx, drain); err != nil {
-		return 0, 0, err
+	d.slot0 = frames == before
+	c.could = int(frames)
+	if c.done, err = d.checkpointYielding(ctx, drain); err != nil {
+		return c, err
 	}
 	d.note(ctx)
-	return could, done, nil
+	return c, nil
 }
 
 // locked does something under the write lock, which it then gives back.
@@ -238,19 +254,23 @@ func ignoreBusy(err error) error {
 	return err
 }
 
-// handOffLocked is the part under the write lock. done is the number of frames
-// that were in the database file before it. It leaves the pin as it is and asks
-// for another round if too many were written since.
-func (d *DB) handOffLocked(ctx context.Context, done int, drain Drainer, res *HandOffResult) (again bool, err error) {
+// handOffLocked is the part under the write lock. It leaves the pin as it is and asks
+// for another round if too many frames were written since what was copied.
+func (d *DB) handOffLocked(ctx context.Context, c copied, drain Drainer, res *HandOffResult) (again bool, err error) {
 	frames, err := secure(drain, lastSlices)
 	if err != nil {
 		return false, err
 	}
-	if int(frames)-done > min(max(maxUnderLock, int(frames)/underShare), mostUnderLock) {
+	if h, err := wal.ReadHeader(d.wal); err != nil || h.Salts != c.salts {
+		c.done = 0 // next to a pin in slot 0 the WAL has restarted
+	}
+	if int(frames)-c.done > min(max(maxUnderLock, int(frames)/underShare), mostUnderLock) {
 		return true, nil
 	}
 	// Without a pin nothing can happen to the WAL either: to restart or to
 	// truncate it takes the write lock, which is ours.
+	d.claim()
+	defer d.unclaim()
 	d.unpin(ctx)
 	total, done, err := d.checkpointPatiently(ctx)
 	// Nothing, the end of ctx included, may leave the WAL without a pin.

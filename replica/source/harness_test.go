@@ -243,6 +243,9 @@ func (f *follower) Read() (int, error) {
 	return f.commits - before, err
 }
 
+// Tend implements source.Drainer.
+func (f *follower) Tend() error { return nil }
+
 func (f *follower) read() error {
 	h, err := wal.ReadHeader(f.src)
 	switch {

@@ -18,6 +18,9 @@ type writing struct{ app *conn }
 // Read implements source.Drainer.
 func (w writing) Read() (int, error) { w.app.insert(1); return 0, nil }
 
+// Tend implements source.Drainer.
+func (writing) Tend() error { return nil }
+
 // Keep implements source.Drainer.
 func (writing) Keep(wal.Salts) (uint32, error) { return 0, nil }
 
