@@ -79,7 +79,8 @@ func testSweep(t *testing.T, size int) {
 			stayed++
 		}
 	}
-	if dropped > 0 || left > 0 || stayed == 0 || stayed == len(before) {
+	// The system may drop some by itself, which were not used for a while.
+	if dropped > stayed/10 || left > 0 || stayed == 0 || stayed == len(before) {
 		t.Errorf("of %d pages, %d were cached and are; %d that were are not, %d that were not are", len(before), stayed, dropped, left)
 	}
 	if diff := cmp.Diff(locks, locksOf(t, path)); diff != "" {
