@@ -8,11 +8,9 @@ import (
 	"sync"
 	"testing"
 
+	"tidemark/replica/source"
 	"tidemark/wal"
 )
-
-// longWAL is the length of a WAL, in frames, beyond which no sync is waited for.
-const longWAL = 16_000
 
 // insertBurst makes one commit of some more than so many frames, in pages of 512 bytes.
 func insertBurst(app *conn, frames int) {
@@ -50,9 +48,7 @@ func TestAdvance(t *testing.T) {
 	if header(t, path).Salts != salts {
 		t.Error("the WAL has restarted")
 	}
-	if res, err := d.HandOff(t.Context(), f); err != nil || !res.Complete {
-		t.Fatalf("%+v %v", res, err)
-	}
+	f.handOff()
 	app.insert(1)
 	f.mustRead(11)
 	if f.restarts != 2 || digestOf(t, f.copy) != app.digest() {
@@ -230,7 +226,7 @@ func TestHandOffSlowSync(t *testing.T) {
 	f := follow(t, d, attach(t, d))
 	end := d.SyncForEver()
 	defer end() // before the database is closed
-	insertBurst(app, longWAL)
+	insertBurst(app, source.LongWAL)
 	before := header(t, path).Salts
 	for n := 0; ; n++ { // what is left to be read takes more than one, on a slow machine
 		looks := 0

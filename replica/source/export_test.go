@@ -6,6 +6,9 @@ import (
 	"sync"
 )
 
+// LongWAL is the length of a WAL, in frames, beyond which no sync is waited for.
+const LongWAL = longWAL
+
 // Aside has something happen in a moment without a pin, after all was read.
 func (d *DB) Aside(ctx context.Context, drain Drainer, happen func()) error {
 	index, ok, err := d.readTo(drain)

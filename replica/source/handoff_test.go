@@ -145,9 +145,7 @@ func TestHandOffThenTruncate(t *testing.T) {
 		app.insert(3)
 		f.mustRead(4*n + 3)
 		for range 2 {
-			if res, err := d.HandOff(t.Context(), f); err != nil || !res.Complete {
-				t.Fatalf("%+v %v", res, err)
-			}
+			f.handOff()
 			if got := app.checkpoint("TRUNCATE"); got.Busy != 0 {
 				t.Fatalf("TRUNCATE after a hand-off: %+v", got)
 			}
@@ -186,9 +184,7 @@ func TestHandOffBesideReader(t *testing.T) {
 		t.Error("the WAL restarted under the reader")
 	}
 	reader.end()
-	if res, err := d.HandOff(t.Context(), f); err != nil || !res.Complete {
-		t.Fatalf("%+v %v", res, err)
-	}
+	f.handOff()
 	app.insert(1)
 	f.mustRead(26)
 	if f.restarts != 1 || digestOf(t, f.copy) != app.digest() {
@@ -207,9 +203,7 @@ func TestHandOffBesideReaderAtEnd(t *testing.T) {
 	f := follow(t, d, attach(t, d))
 	app.insert(5)
 	reader.read()
-	if res, err := d.HandOff(t.Context(), f); err != nil || !res.Complete {
-		t.Fatalf("%+v %v", res, err)
-	}
+	f.handOff()
 	app.insert(5)
 	f.mustRead(10)
 	reader.end()
@@ -218,9 +212,7 @@ func TestHandOffBesideReaderAtEnd(t *testing.T) {
 		app.checkpoint("PASSIVE")
 	}
 	f.mustRead(15)
-	if res, err := d.HandOff(t.Context(), f); err != nil || !res.Complete {
-		t.Fatalf("%+v %v", res, err)
-	}
+	f.handOff()
 	app.insert(1)
 	f.mustRead(16)
 	if digestOf(t, f.copy) != app.digest() {
@@ -288,9 +280,7 @@ func TestHandOffFails(t *testing.T) {
 				app.checkpoint("RESTART")
 			}
 			f.mustRead(8)
-			if res, err := d.HandOff(t.Context(), f); err != nil || !res.Complete {
-				t.Fatalf("%+v %v", res, err)
-			}
+			f.handOff()
 			app.insert(1)
 			f.mustRead(9)
 			if !bytes.Equal(f.copy, contents(t, attach(t, d).Image)) {

@@ -243,6 +243,14 @@ func (f *follower) Read() (int, error) {
 	return f.commits - before, err
 }
 
+// handOff hands the WAL off, which must be complete.
+func (f *follower) handOff() {
+	f.t.Helper()
+	if res, err := f.db.HandOff(f.t.Context(), f); err != nil || !res.Complete {
+		f.t.Fatalf("%+v %v", res, err)
+	}
+}
+
 // Tend implements source.Drainer.
 func (f *follower) Tend() error { return nil }
 
