@@ -83,6 +83,16 @@ func (a *app) spills() {
 	a.exec("PRAGMA shrink_memory")
 }
 
+// tryCheckpoint attempts one, which may do less than it is to, since tidemark's pin
+// stands in its way. It does not wait for long, but the commits after it do: for them
+// a hand-off's lock is no reason to fail.
+func (a *app) tryCheckpoint(mode string) {
+	a.t.Helper()
+	a.exec("PRAGMA busy_timeout=20")
+	_, _ = a.db.ExecContext(a.t.Context(), "PRAGMA wal_checkpoint("+mode+")")
+	a.exec("PRAGMA busy_timeout=10000")
+}
+
 // insert makes n commits.
 func (a *app) insert(n int) {
 	a.t.Helper()
