@@ -43,13 +43,13 @@ func TestYield(t *testing.T) {
 							app.insert(3) // a reader can have the write lock for a moment, to read the wal-index
 						}
 						start := time.Now()
-						for other.busy(mode) {
+						for other.busy(mode) && t.Context().Err() == nil {
 							refused.Add(1) // tidemark is at it itself
 						}
 						passed <- time.Since(start)
 					}
 				})
-				defer wg.Wait()
+				t.Cleanup(wg.Wait) // the test's context has ended then: a checkpoint that waits for the pin, too
 				var slowest time.Duration
 				tick := time.NewTicker(5 * time.Millisecond)
 				defer tick.Stop()
