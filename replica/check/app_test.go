@@ -74,7 +74,7 @@ func application(role, path string) error {
 		if err := a.transfers(1); err != nil {
 			return err
 		}
-		time.Sleep(rest)
+		<-time.After(rest)
 		if role == "checkpointing" && a.n%20 == 0 {
 			if err := a.checkpoint(); err != nil {
 				return err
