@@ -86,8 +86,8 @@ func application(role, path string) error {
 }
 
 // rest is how long an application that writes waits after each commit. A copy must have
-// read all of a WAL before that restarts, and the race detector slows down the copy, but
-// not SQLite.
+// read all of a WAL before that restarts, for which it may have to wait until a processor
+// is free.
 const rest = 2 * time.Millisecond
 
 type app struct {
