@@ -83,14 +83,14 @@ func (a *app) spills() {
 	a.exec("PRAGMA shrink_memory")
 }
 
-// tryCheckpoint attempts one, which may do less than it is to, since tidemark's pin
-// stands in its way. It does not wait for long, but the commits after it do: for them
-// a hand-off's lock is no reason to fail.
-func (a *app) tryCheckpoint(mode string) {
+// attempt executes what tidemark's pin stands in the way of. That does not wait for long,
+// but the commits after it do: for them a hand-off's lock is no reason to fail.
+func (a *app) attempt(q string) error {
 	a.t.Helper()
 	a.exec("PRAGMA busy_timeout=20")
-	_, _ = a.db.ExecContext(a.t.Context(), "PRAGMA wal_checkpoint("+mode+")")
+	_, err := a.db.ExecContext(a.t.Context(), q)
 	a.exec("PRAGMA busy_timeout=10000")
+	return err
 }
 
 // insert makes n commits.

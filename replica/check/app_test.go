@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	_ "modernc.org/sqlite"
 )
@@ -74,7 +73,6 @@ func application(role, path string) error {
 		if err := a.transfers(1); err != nil {
 			return err
 		}
-		<-time.After(rest)
 		if role == "checkpointing" && a.n%20 == 0 {
 			if err := a.checkpoint(); err != nil {
 				return err
@@ -84,11 +82,6 @@ func application(role, path string) error {
 	<-ended
 	return db.Close()
 }
-
-// rest is how long an application that writes waits after each commit. A copy must have
-// read all of a WAL before that restarts, for which it may have to wait until a processor
-// is free.
-const rest = 2 * time.Millisecond
 
 type app struct {
 	ctx context.Context //nolint:containedctx // It is a process.

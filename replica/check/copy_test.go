@@ -9,8 +9,8 @@ import (
 	"tidemark/replica/check"
 )
 
-// What a view shows is the state after some commit, also if the application commits
-// hundreds of times a second and its WAL restarts again and again: the accounts' sum is 0, and each
+// What a view shows is the state after some commit, also if the application commits as
+// fast as it can and its WAL restarts again and again: the accounts' sum is 0, and each
 // view is as new as the one before it at least. A page of another commit would change
 // the sum. In place a view is given only if nobody wrote.
 func TestViewIsOneCommit(t *testing.T) {
