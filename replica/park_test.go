@@ -12,6 +12,8 @@ import (
 
 	"tidemark/replica"
 	"tidemark/snapshot/state"
+	"tidemark/storage"
+	"tidemark/storage/mem"
 )
 
 // A database that is parked wakes up with the next commit, whatever the
@@ -79,19 +81,50 @@ func TestParkedAfterFirstCopy(t *testing.T) {
 	s := newScene(t, func(s *scene) {
 		s.opts = s.opts.Parking(func() {})
 	})
-	s.opts.Bucket = &gated{Bucket: s.b, put: func(ctx context.Context, key string) error {
+	s.opts.Bucket = slowSnapshots(s.b)
+	e := launch(t, s.opts)
+	s.insert(1)
+	shipped(t, s.b, state.TXID(len(s.states)))
+	e.stop()
+}
+
+// A run that does not follow ends with its snapshot, also if nothing has happened for so
+// long that the database could be parked.
+func TestOnceAfterSlowSnapshot(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, func(s *scene) {
+		s.opts = s.opts.Parking(func() {})
+	})
+	s.opts.Bucket = slowSnapshots(s.b)
+	for i, kind := range []replica.SnapshotKind{replica.NoSnapshot, replica.FullSnapshot} {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		s.opts.Snapshot = kind
+		if _, err := replica.Once(ctx, s.opts); err != nil {
+			t.Fatal(err)
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("run %d waited for a change", i)
+		}
+		cancel()
+		s.insert(1)
+	}
+	if n := len(snapshotsOf(t, s.b)); n != 2 {
+		t.Errorf("%d snapshots", n)
+	}
+}
+
+// slowSnapshots is a bucket that takes longer for each snapshot than a database must have
+// been at rest to be parked.
+func slowSnapshots(b *mem.Bucket) storage.Bucket {
+	return &gated{Bucket: b, put: func(ctx context.Context, key string) error {
 		if !strings.HasPrefix(key, "snapshot/") {
 			return nil
 		}
-		select { // for longer than a database must have been at rest
+		select {
 		case <-time.After(1500 * time.Millisecond):
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}}
-	e := launch(t, s.opts)
-	s.insert(1)
-	shipped(t, s.b, state.TXID(len(s.states)))
-	e.stop()
 }

@@ -90,7 +90,9 @@ func (e *engine) snapshotsTurn(ctx context.Context) error {
 	case s.job != nil:
 		select {
 		case <-s.job.done:
-			return e.snapshotDone()
+			if err := e.snapshotDone(); err != nil {
+				return err
+			}
 		default:
 		}
 	case s.plan != nil:
@@ -113,6 +115,8 @@ func (e *engine) snapshotsTurn(ctx context.Context) error {
 	case e.snapshotDue():
 		e.planSnapshot(ctx)
 	}
+	// In the very turn that ends the last one: the next can be a long time off, since
+	// nothing keeps the database from being parked any more.
 	if s.settled != nil && !s.busy() && !e.snapshotDue() {
 		s.settled()
 	}
