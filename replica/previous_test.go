@@ -47,13 +47,15 @@ func TestFirstTouches(t *testing.T) {
 			if name == "in the WAL" || name == "after a start" {
 				holdBack(t, a)
 			}
+			id := state.TXID(1)
 			change := func() {
 				for i := range 10 {
 					a.exec(fmt.Sprintf("UPDATE t SET v = randomblob(500) WHERE id = %d", 8*i+1))
+					id++
+					shipped(t, b, id) // A turn each, so that what one of them waits for costs the next nothing.
 				}
 			}
 			change()
-			shipped(t, b, 11)
 			e = between(a, e, func() *engine { return launch(t, opts) })
 			change()
 			e.stop()

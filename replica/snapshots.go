@@ -83,16 +83,27 @@ func (s *snapshots) ended() <-chan struct{} {
 	return s.job.done
 }
 
-// snapshotsTurn goes on with a snapshot, as far as there is something to do.
+// snapshotsTurn goes on with a snapshot, and tells when none is left to be made. It does so
+// in the turn that ends the last one: the next turn can be long after, since nothing keeps
+// the database from being parked any more.
 func (e *engine) snapshotsTurn(ctx context.Context) error {
+	if err := e.snapshotStep(ctx); err != nil {
+		return err
+	}
+	if s := &e.snaps; s.settled != nil && !s.busy() && !e.snapshotDue() {
+		s.settled()
+	}
+	return nil
+}
+
+// snapshotStep goes on with a snapshot, as far as there is something to do.
+func (e *engine) snapshotStep(ctx context.Context) error {
 	s := &e.snaps
 	switch {
 	case s.job != nil:
 		select {
 		case <-s.job.done:
-			if err := e.snapshotDone(); err != nil {
-				return err
-			}
+			return e.snapshotDone()
 		default:
 		}
 	case s.plan != nil:
@@ -114,11 +125,6 @@ func (e *engine) snapshotsTurn(ctx context.Context) error {
 		}
 	case e.snapshotDue():
 		e.planSnapshot(ctx)
-	}
-	// In the very turn that ends the last one: the next can be a long time off, since
-	// nothing keeps the database from being parked any more.
-	if s.settled != nil && !s.busy() && !e.snapshotDue() {
-		s.settled()
 	}
 	return nil
 }
