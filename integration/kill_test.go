@@ -132,8 +132,8 @@ func (o *ordeal) killApp(t *testing.T) {
 
 func (o *ordeal) startTidemark(t *testing.T) {
 	t.Helper()
+	o.safe = append(o.safe, o.remembered(t)) // before it adds to it
 	o.p = replicate(t, o.db, o.at, "--sync-interval", "100ms", "--checkpoint-pages", "300")
-	o.safe = append(o.safe, o.remembered(t))
 }
 
 func (o *ordeal) killTidemark(t *testing.T) {
