@@ -42,6 +42,9 @@ type trial struct {
 	pardons func(error) bool
 	ctx     context.Context //nolint:containedctx // a trial's life
 	crash   context.CancelFunc
+	// failures are the errors of the operations that have failed.
+	mu       sync.Mutex
+	failures []error
 }
 
 // counted makes each request an operation of the disk's.
@@ -82,8 +85,17 @@ func (c *counted) List(ctx context.Context, prefix, after string, fn func(storag
 
 func newTrial(t *testing.T, plan disktest.Plan) *trial {
 	t.Helper()
-	d := disktest.New(plan)
-	tr := &trial{disk: d}
+	tr := new(trial)
+	d := disktest.New(func(n int, op string) disktest.Verdict {
+		v := plan(n, op)
+		if v.Err != nil {
+			tr.mu.Lock()
+			tr.failures = append(tr.failures, v.Err)
+			tr.mu.Unlock()
+		}
+		return v
+	})
+	tr.disk = d
 	tr.ctx, tr.crash = context.WithCancel(t.Context())
 	d.OnCrash = tr.crash
 	tr.scene = newScene(t, func(*scene) {})
@@ -149,12 +161,21 @@ func (tr *trial) during(do func(e *running)) {
 	e.wait(tr.following.Load)
 	do(e)
 	tr.following.Store(false)
+	early := e.ended()
 	stop()
 	<-e.done
-	// A stop that comes while something fails says so; the next start goes on.
-	if e.err != nil && !tr.disk.Crashed() && !strings.Contains(e.err.Error(), "stopped while replication failed") && !tr.again(e.err, 0) {
+	// A stop that comes while something fails, or in whose last steps it does, says so;
+	// the next start goes on.
+	if e.err != nil && !tr.disk.Crashed() && (early || !tr.tells(e.err)) && !tr.again(e.err, 0) {
 		tr.t.Fatal("Run: ", e.err)
 	}
+}
+
+// tells tells whether an error is what has failed.
+func (tr *trial) tells(err error) bool {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return slices.ContainsFunc(tr.failures, func(f error) bool { return errors.Is(err, f) })
 }
 
 // running is tidemark while it runs.
@@ -162,6 +183,16 @@ type running struct {
 	*trial
 	done chan struct{}
 	err  error
+}
+
+// ended tells whether it has ended.
+func (e *running) ended() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // reach waits until all commits are in the archive, or what they did in a resync,
