@@ -5,15 +5,12 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"tidemark/replica"
 	"tidemark/snapshot/state"
-	"tidemark/storage"
-	"tidemark/storage/mem"
 )
 
 // A database that is parked wakes up with the next commit, whatever the
@@ -74,6 +71,9 @@ func TestParkedReplaced(t *testing.T) {
 	}
 }
 
+// longerThanRest is longer than a database must have been at rest to be parked.
+const longerThanRest = 1500 * time.Millisecond
+
 // A database in which nothing happens while its first copy is uploaded is followed
 // all the same when that is complete.
 func TestParkedAfterFirstCopy(t *testing.T) {
@@ -81,7 +81,7 @@ func TestParkedAfterFirstCopy(t *testing.T) {
 	s := newScene(t, func(s *scene) {
 		s.opts = s.opts.Parking(func() {})
 	})
-	s.opts.Bucket = slowSnapshots(s.b)
+	s.opts.Bucket = slowPuts{s.b, "snapshot/", longerThanRest}
 	e := launch(t, s.opts)
 	s.insert(1)
 	shipped(t, s.b, state.TXID(len(s.states)))
@@ -95,7 +95,7 @@ func TestOnceAfterSlowSnapshot(t *testing.T) {
 	s := newScene(t, func(s *scene) {
 		s.opts = s.opts.Parking(func() {})
 	})
-	s.opts.Bucket = slowSnapshots(s.b)
+	s.opts.Bucket = slowPuts{s.b, "snapshot/", longerThanRest}
 	for i, kind := range []replica.SnapshotKind{replica.NoSnapshot, replica.FullSnapshot} {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		s.opts.Snapshot = kind
@@ -111,20 +111,4 @@ func TestOnceAfterSlowSnapshot(t *testing.T) {
 	if n := len(snapshotsOf(t, s.b)); n != 2 {
 		t.Errorf("%d snapshots", n)
 	}
-}
-
-// slowSnapshots is a bucket that takes longer for each snapshot than a database must have
-// been at rest to be parked.
-func slowSnapshots(b *mem.Bucket) storage.Bucket {
-	return &gated{Bucket: b, put: func(ctx context.Context, key string) error {
-		if !strings.HasPrefix(key, "snapshot/") {
-			return nil
-		}
-		select {
-		case <-time.After(1500 * time.Millisecond):
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}}
 }

@@ -153,13 +153,17 @@ func newestSnapshot(t *testing.T, b storage.Bucket) state.TXID {
 	return l[len(l)-1].TXID
 }
 
-// slowPacks is a bucket that takes a while to put a pack.
-type slowPacks struct{ storage.Bucket }
+// slowPuts is a bucket that takes its time for each object whose key begins so.
+type slowPuts struct {
+	storage.Bucket
+	prefix string
+	takes  time.Duration
+}
 
-func (s slowPacks) Put(ctx context.Context, key string, body io.Reader, opts storage.PutOptions) error {
-	if strings.HasPrefix(key, "pack/") {
+func (s slowPuts) Put(ctx context.Context, key string, body io.Reader, opts storage.PutOptions) error {
+	if strings.HasPrefix(key, s.prefix) {
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(s.takes):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -171,7 +175,7 @@ func (s slowPacks) Put(ctx context.Context, key string, body io.Reader, opts sto
 func TestOncePacks(t *testing.T) {
 	t.Parallel()
 	w, b := newWriter(newApp(t)), mem.New()
-	opts := replica.Options{Path: w.path, Bucket: slowPacks{b}, StateDir: filepath.Join(t.TempDir(), "state")}.
+	opts := replica.Options{Path: w.path, Bucket: slowPuts{b, "pack/", 50 * time.Millisecond}, StateDir: filepath.Join(t.TempDir(), "state")}.
 		Packed(upkeep.Packing{Newest: 2, Most: 4, Share: 1})
 	for range 9 {
 		if _, err := replica.Once(t.Context(), opts); err != nil {
