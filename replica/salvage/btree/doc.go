@@ -36,7 +36,8 @@
 // fields fill the payload exactly, every overflow page is there, and the chain ends
 // with the payload. What nobody can see: damage inside a value, as SQLite keeps no
 // checksum, also in the schema's SQL; a blob whose last overflow page was zeroed (a
-// text's is seen); a leaf that was copied over a leaf of a table of the same shape.
+// text's is seen); a page that was copied over one of a table or index whose rows look
+// the same, if nothing is left where it was.
 //
 // # Order of use
 //

@@ -35,11 +35,12 @@ type Schema struct {
 }
 
 // Schema reads sqlite_schema. Where its tree is damaged, pages that look like it count
-// as well. From then on the roots that it names are nobody's children. It fails only if
+// as well, and pages of which no row is an object are nobody's yet: a write that went to
+// a wrong place may have brought in the tree of a table. From then on the roots that it names are nobody's children. It fails only if
 // the source does, or ctx ends.
 func (f *File) Schema(ctx context.Context) (Schema, error) {
 	c := collector{f: f, names: map[[2]string]bool{}}
-	tree, err := f.Walk(ctx, 1, c.add)
+	tree, err := f.walk(ctx, &walker{f: f, visit: c.add, known: &c.known, tree: Tree{Root: 1}, row: rowReader{f: f}})
 	c.schema.Tree = tree
 	if err != nil || !tree.Damages.Any() {
 		return c.schema, err
@@ -52,6 +53,7 @@ type collector struct {
 	f      *File
 	schema Schema
 	names  map[[2]string]bool
+	known  int // rows that are objects, new or not
 }
 
 func (c *collector) add(r *Row) error {
@@ -59,6 +61,7 @@ func (c *collector) add(r *Row) error {
 	if !ok {
 		return nil
 	}
+	c.known++
 	o.Flaw = r.Flaw
 	key := [2]string{o.Type, strings.ToLower(o.Name)}
 	if c.names[key] {

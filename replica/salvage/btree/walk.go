@@ -43,6 +43,8 @@ type walker struct {
 	f     *File
 	visit func(*Row) error
 	index bool // no table will do
+	// known counts the rows that can only be this tree's; nil if there is no telling.
+	known *int
 	tree  Tree
 	bufs  [maxLevels + 1][]byte // a page for each level
 	row   rowReader
@@ -173,7 +175,8 @@ func (w *walker) node(ctx context.Context, n *node, level int, s span) error {
 	return nil
 }
 
-// child goes down to a page, or notes why it does not.
+// child goes down to a page, or notes why it does not. A page below which there was
+// nothing that the tree knows as its own is given back, for whose it may be.
 func (w *walker) child(ctx context.Context, parent *node, no wal.PageNo, level int, s span) error {
 	n, trouble, err := w.load(ctx, no, level)
 	if err != nil {
@@ -189,7 +192,16 @@ func (w *walker) child(ctx context.Context, parent *node, no wal.PageNo, level i
 		w.tree.Damages.add(Damage{Page: no, Parent: parent.no, Trouble: trouble})
 		return nil
 	}
-	return w.node(ctx, &n, level, s)
+	if w.known == nil {
+		return w.node(ctx, &n, level, s)
+	}
+	tree, known := w.tree, *w.known
+	if err := w.node(ctx, &n, level, s); err != nil || *w.known > known {
+		return err
+	}
+	w.f.uses[no], w.f.owners[no], w.tree = Unclaimed, 0, tree
+	w.tree.Damages.add(Damage{Page: no, Parent: parent.no, Trouble: Foreign})
+	return nil
 }
 
 // fits tells whether most of a page's keys lie where its parent says; the entries of an

@@ -17,8 +17,9 @@
 //	c0, c1 …  the fields, in the order of the record
 //
 // These are the rows of pages that no tree reaches; those of tables that could not be
-// made; those that a table refuses, such as a second one with the same key; and those of
-// which a part is missing, so that a table holds whole rows only.
+// made, with the entries of their indexes; those that a table refuses, such as a second
+// one with the same key; and those of which a part is missing, so that a table holds
+// whole rows only.
 //
 // Constraints of CHECK and foreign keys are not enforced. Nothing of the schema runs:
 // a statement is executed only if it is one CREATE statement of the kind and name that its

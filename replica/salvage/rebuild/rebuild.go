@@ -169,7 +169,8 @@ func (j *job) copyTable(ctx context.Context, t *Table, root wal.PageNo, to *targ
 }
 
 // walkIndexes claims the pages of the indexes, so that they are no orphans. An entry
-// that cannot be the index's, by the number of its fields, is a row of something else.
+// that cannot be the index's, by the number of its fields, is a row of something else,
+// and so may be every one of an index that could not be made.
 func (j *job) walkIndexes(ctx context.Context) error {
 	inside := context.WithoutCancel(ctx)
 	for _, o := range j.report.Schema.Objects {
@@ -178,7 +179,7 @@ func (j *job) walkIndexes(ctx context.Context) error {
 		}
 		want := j.entries[o.Name]
 		_, err := j.file.WalkIndex(ctx, o.Root, func(r *btree.Row) error {
-			if want == 0 || len(r.Values) == want || r.Flaw != btree.Sound {
+			if want != 0 && (len(r.Values) == want || r.Flaw != btree.Sound) {
 				return nil
 			}
 			return j.lost.add(inside, r)

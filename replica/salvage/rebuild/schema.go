@@ -185,7 +185,8 @@ func query(ctx context.Context, path string, statements ...string) (err error) {
 }
 
 // copySequence puts back the counters of AUTOINCREMENT. Where one is lost, what
-// SQLite counted while the rows were inserted stays.
+// SQLite counted while the rows were inserted stays. A row that counts for no table, or
+// for one that has its counter, is a row of something else.
 func (j *job) copySequence(ctx context.Context) error {
 	if err := j.w.commit(ctx); err != nil || j.sequence == nil {
 		return err
@@ -195,13 +196,17 @@ func (j *job) copySequence(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for sqlite_sequence: %w", err)
 	}
-	t := Table{Name: j.sequence.Name}
+	t, counted := Table{Name: j.sequence.Name}, map[string]bool{}
 	t.Tree, err = j.file.Walk(ctx, j.sequence.Root, func(r *btree.Row) error {
-		v := r.Values
-		if there == 0 || r.Flaw != btree.Sound || len(v) != 2 || v[0].Type != btree.Text {
+		v, name := r.Values, ""
+		if there != 0 && r.Flaw == btree.Sound && len(v) == 2 && v[0].Type == btree.Text {
+			name, _ = j.file.Header().Encoding.Decode(v[0].Bytes)
+		}
+		if j.targets[name] == nil || counted[name] {
 			t.Refused++
 			return j.lost.add(ctx, r)
 		}
+		counted[name] = true
 		args, _ := j.w.bind(nil, v)
 		if err := j.w.exec(ctx, "DELETE FROM sqlite_sequence WHERE name = ?", args[0]); err != nil {
 			return err
