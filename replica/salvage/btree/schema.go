@@ -36,8 +36,8 @@ type Schema struct {
 
 // Schema reads sqlite_schema. Where its tree is damaged, pages that look like it count
 // as well, and pages of which no row is an object are nobody's yet: a write that went to
-// a wrong place may have brought in the tree of a table. From then on the roots that it names are nobody's children. It fails only if
-// the source does, or ctx ends.
+// a wrong place may have brought in the tree of a table. From then on the roots that it
+// names are nobody's children. It fails only if the source does, or ctx ends.
 func (f *File) Schema(ctx context.Context) (Schema, error) {
 	c := collector{f: f, names: map[[2]string]bool{}}
 	tree, err := f.walk(ctx, &walker{f: f, visit: c.add, known: &c.known, tree: Tree{Root: 1}, row: rowReader{f: f}})
